@@ -8,7 +8,8 @@
 #   kafka.sh tool CLASS ARGS...                      e.g. org.apache.kafka.tools.TopicCommand --list ...
 # Node i listens on BASE+i-1 for clients and on BASE+100+i-1 as controller. start and restart return when the node
 # serves metadata in which it (start: every node) is a live broker; an open port alone is not yet that.
-# KAFKA_LIBS is where the jars are kept, KAFKA_HEAP the heap of a node (768m), KAFKA_PROPS more lines for its config.
+# Exit code 3: Java, Maven or the jars are not to be had here. KAFKA_LIBS is where the jars are kept, KAFKA_HEAP
+# the heap of a node (768m), KAFKA_PROPS more lines for its config.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
@@ -17,17 +18,18 @@ libs=${KAFKA_LIBS:-${XDG_CACHE_HOME:-$HOME/.cache}/tapewatch/kafka-libs}
 # fetch copies the jars once; callers that come at the same time wait for the first.
 fetch() {
   [ -e "$libs/.complete" ] && cmp -s "$here/kafka/pom.xml" "$libs/.complete" && return
-  command -v java >/dev/null || die "java is not installed; see scripts/install.sh"
-  command -v mvn >/dev/null || die "mvn is not installed and the Kafka jars are not in $libs; see scripts/install.sh"
+  command -v java >/dev/null || absent "java is not installed; see scripts/install.sh"
+  command -v mvn >/dev/null || absent "mvn is not installed and the Kafka jars are not in $libs; see scripts/install.sh"
   mkdir -p "$libs"
   (
     flock 9
     cmp -s "$here/kafka/pom.xml" "$libs/.complete" && exit
     echo "fetching the Kafka jars into $libs" >&2
     rm -f "$libs"/*.jar "$libs/.complete"
-    mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$libs" >&2
+    mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$libs" >&2 ||
+      absent "the Kafka jars could not be fetched by Maven"
     cp "$here/kafka/pom.xml" "$libs/.complete"
-  ) 9>"$libs/.lock"
+  ) 9>"$libs/.lock" || exit
 }
 
 jvm() { # HEAP CLASS ARGS...
@@ -70,7 +72,6 @@ launch() { # DIR NODE: in the background, with a pid file
     jvm "${KAFKA_HEAP:-768m}" kafka.Kafka "$1/b$2.properties" </dev/null >>"$1/b$2.log" 2>&1 &
     echo $! >"$1/b$2.pid"
   )
-  follow_owner "$1/b$2.pid" "$1"
 }
 
 await() { # DIR NODE ID...: until the node lists every ID
@@ -147,6 +148,7 @@ start() { # DIR [NODES] [BASE_PORT]
       { cat "$dir/format$i.log" >&2; die "formatting the storage of node $i failed"; }
     launch "$dir" "$i"
   done
+  follow_owner "$dir" "$dir"/b*.pid
   for i in "${ids[@]}"; do await "$dir" "$i" "${ids[@]}"; done
   echo "$servers"
 }

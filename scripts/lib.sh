@@ -3,6 +3,9 @@
 
 die() { echo "${0##*/}: $*" >&2; exit 1; }
 
+# absent ends with 3, which tells a caller that the service cannot be had here, as opposed to having failed.
+absent() { echo "${0##*/}: $*" >&2; exit 3; }
+
 # usage prints the comment block at the head of the calling script.
 usage() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
 
@@ -27,15 +30,25 @@ end() {
   kill -KILL "$pid" 2>/dev/null || true
 }
 
-# follow_owner PIDFILE DIR: when TAPEWATCH_OWNER_PID is set, a watcher ends the service soon after that process is
-# gone, however it went, so that a test binary that was killed or panicked leaves no broker or database behind. With
-# TAPEWATCH_OWNER_REMOVES=1 the watcher then removes DIR too. The pid file is read at the end: a restart changes it.
+# follow_owner DIR PIDFILE...: when TAPEWATCH_OWNER_PID is set, a watcher ends the services soon after that process is
+# gone, however it went, so that a test binary that was killed or panicked leaves no broker or database behind. It then
+# removes DIR when TAPEWATCH_OWNER_REMOVES=1. It reads the pid files at the end, because a restart changes them, and goes
+# when they have gone: that is how stop says that there is nothing left to watch.
 follow_owner() {
-  local owner=${TAPEWATCH_OWNER_PID:-} file=$1 dir=$2
+  local owner=${TAPEWATCH_OWNER_PID:-} dir=$1 file watched
   [ -n "$owner" ] || return 0
+  shift
   (
-    while running "$owner" && [ -e "$file" ]; do sleep 0.5; done
-    if [ -e "$file" ]; then end "$(head -1 "$file")" 5; fi
+    trap '' INT HUP
+    watched=1
+    while [ -n "$watched" ] && running "$owner"; do
+      sleep 0.5
+      watched=
+      for file in "$@"; do if [ -e "$file" ]; then watched=1; fi; done
+    done
+    for file in "$@"; do
+      if [ -e "$file" ]; then end "$(head -1 "$file")" 5; fi
+    done
     if [ "${TAPEWATCH_OWNER_REMOVES:-}" = 1 ] && ! running "$owner"; then rm -rf "$dir"; fi
   ) </dev/null >/dev/null 2>&1 &
 }
