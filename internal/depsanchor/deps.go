@@ -2,10 +2,12 @@
 package depsanchor
 
 import (
+	_ "github.com/KimMachineGun/automemlimit/memlimit"
 	_ "github.com/alicebob/miniredis/v2"
 	_ "github.com/cenkalti/backoff/v5"
 	_ "github.com/coder/websocket"
 	_ "github.com/coder/websocket/wsjson"
+	_ "github.com/danielgtaylor/huma/v2"
 	_ "github.com/google/go-cmp/cmp"
 	_ "github.com/google/go-cmp/cmp/cmpopts"
 	_ "github.com/jackc/pgx/v5"
@@ -49,9 +51,7 @@ import (
 	_ "golang.org/x/sync/errgroup"
 	_ "golang.org/x/term"
 	_ "golang.org/x/time/rate"
-	_ "google.golang.org/protobuf/proto"
 	_ "google.golang.org/protobuf/encoding/protojson"
-	_ "github.com/KimMachineGun/automemlimit/memlimit"
-	_ "github.com/danielgtaylor/huma/v2"
+	_ "google.golang.org/protobuf/proto"
 	_ "pgregory.net/rapid"
 )

@@ -1,0 +1,92 @@
+// Package dedup recognises records of one key that come again: a high-water mark of sequence numbers and the last 64 ids.
+package dedup
+
+import (
+	"github.com/tapewatch/tapewatch/internal/pack"
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+// window is how many ids are remembered: duplicates come from reconnects and retries, close to the original.
+const window = 64
+
+// Recent remembers the records of one key. The zero value is empty.
+type Recent struct {
+	high uint64
+	ids  [window]uint64
+	next uint8
+	full bool
+}
+
+// Seen reports whether the record was seen before, and remembers it. Records without id and sequence are never seen.
+func (r *Recent) Seen(m *schemas.Meta) bool {
+	id := m.GetSequence()
+	if id > r.high {
+		// Above the mark it cannot have been seen: the common case costs one comparison.
+		r.high = id
+		r.push(id)
+		return false
+	}
+	if id == 0 {
+		if m.GetId() == "" {
+			return false
+		}
+		id = hash(m.GetId())
+	}
+	n := int(r.next)
+	if r.full {
+		n = window
+	}
+	for _, have := range r.ids[:n] {
+		if have == id {
+			return true
+		}
+	}
+	r.push(id)
+	return false
+}
+
+func (r *Recent) push(id uint64) {
+	r.ids[r.next] = id
+	r.next++
+	if r.next == window {
+		r.next, r.full = 0, true
+	}
+}
+
+// hash is FNV-1a; two of 64 ids collide once in 10^16 records.
+func hash(id string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(id) {
+		h = (h ^ uint64(id[i])) * 1099511628211
+	}
+	return h
+}
+
+// Append writes the memory for a snapshot: ids as differences from the mark, since sequences lie close together.
+func (r *Recent) Append(dst []byte) []byte {
+	n := int(r.next)
+	if r.full {
+		n = window
+	}
+	dst = pack.Uint(dst, r.high)
+	dst = pack.Uint(dst, uint64(n))
+	dst = pack.Uint(dst, uint64(r.next))
+	for _, id := range r.ids[:n] {
+		dst = pack.Int(dst, int64(id-r.high))
+	}
+	return dst
+}
+
+// Restore reads what Append wrote.
+func (r *Recent) Restore(in *pack.Reader) {
+	*r = Recent{high: in.Uint()}
+	n := in.Count(window)
+	r.full = n == window
+	r.next = uint8(in.Count(window - 1))
+	if !r.full {
+		r.next = uint8(n)
+	}
+	for i := range n {
+		r.ids[i] = uint64(in.Int()) + r.high
+	}
+}
