@@ -1,0 +1,77 @@
+package stages
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor/laws"
+)
+
+const t0 = schemas.Time(1704196800e9) // 2024-01-02 12:00 UTC
+
+// trades makes a seeded tape of three instruments with ticks each second, a silence, a gap, duplicates, disorder and late trades.
+func trades(r *rand.Rand) []schemas.Message {
+	var out []schemas.Message
+	seq := uint64(0)
+	at := t0
+	for range 3000 {
+		at = at.Add(time.Duration(r.IntN(120)) * time.Millisecond)
+		if r.IntN(1500) == 0 {
+			at = at.Add(3 * time.Minute)
+		}
+		if last := len(out); last == 0 || at.Floor(time.Second) != schemas.TimeOf(out[last-1]).Floor(time.Second) {
+			out = append(out, &schemas.Tick{Source: "test", Time: int64(at.Floor(time.Second))})
+		}
+		seq++
+		when := at
+		if r.IntN(50) == 0 {
+			when = at.Add(-time.Duration(r.IntN(4000)) * time.Millisecond)
+		}
+		symbol := fmt.Sprintf("S%d-USD", r.IntN(3))
+		out = append(out, trade(symbol, seq, when, int64(100000+r.IntN(500)), int64(1+r.IntN(900)), schemas.Side(r.IntN(3))))
+		switch r.IntN(400) {
+		case 0:
+			out = append(out, out[len(out)-1])
+		case 1:
+			out = append(out, &schemas.Gap{
+				Meta: &schemas.Meta{Source: "test", Venue: "v", Symbol: symbol, EventTime: int64(at)}, Channel: "trades", From: int64(at.Add(-time.Second)), To: int64(at), Cause: "sequence",
+			})
+		}
+	}
+	return append(out, &schemas.Tick{Source: "test", Time: int64(at.Add(2 * time.Hour))})
+}
+
+func trade(symbol string, seq uint64, at schemas.Time, price, qty int64, side schemas.Side) *schemas.Trade {
+	return &schemas.Trade{
+		Meta:  &schemas.Meta{Source: "test", Venue: "v", Symbol: symbol, Id: fmt.Sprint(seq), Sequence: seq, EventTime: int64(at), ReceiveTime: int64(at)},
+		Price: schemas.NewDecimal(price, -2), Quantity: schemas.NewDecimal(qty, -3), TakerSide: side,
+	}
+}
+
+func barsOf(r *rand.Rand) []schemas.Message {
+	var out []schemas.Message
+	for i := range 200 {
+		start := t0.Add(time.Duration(i) * time.Minute)
+		end := start.Add(time.Minute)
+		for s := range 3 {
+			bar := &schemas.Bar{
+				Meta:  &schemas.Meta{Source: "test", Venue: "v", Symbol: fmt.Sprintf("S%d-USD", s), EventTime: int64(end)},
+				Start: int64(start), End: int64(end), Volume: schemas.NewDecimal(int64(r.IntN(1000)), -2), Turnover: schemas.NewDecimal(1, 0),
+			}
+			out = append(out, bar)
+			if r.IntN(20) == 0 {
+				out = append(out, bar)
+			}
+		}
+		out = append(out, &schemas.Tick{Source: "test", Time: int64(end)})
+	}
+	return out
+}
+
+func TestLaws(t *testing.T) {
+	t.Run("bars", func(t *testing.T) { laws.Run(t, "bars", nil, trades) })
+	t.Run("baskets", func(t *testing.T) { laws.Run(t, "baskets", nil, barsOf) })
+}
