@@ -1,0 +1,181 @@
+// Package deadletter keeps the records that could not be processed: the format of the dlq topic, and listing, showing and
+// sending back what is on it.
+//
+// A dead letter has the key, the value and the headers of the record that was refused, byte for byte, and headers of its
+// own, named dlq_*, that say why it was refused, where it came from and who refused it. Nothing in it depends on the clock
+// or the process, so a replay makes the same letters.
+package deadletter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+// The headers of a dead letter. Every other header is the original record's.
+const (
+	prefix          = "dlq_"
+	headerReason    = prefix + "reason"
+	headerDetail    = prefix + "detail"
+	headerTopic     = prefix + "topic"
+	headerPartition = prefix + "partition"
+	headerOffset    = prefix + "offset"
+	headerProcessor = prefix + "processor"
+	headerInstance  = prefix + "instance"
+	headerStack     = prefix + "stack"
+	// headerRedrives is also on a record that was sent back, so that its next letter knows.
+	headerRedrives = prefix + "redrives"
+)
+
+// MaxDetailBytes and MaxStackBytes bound what a letter adds to the original record.
+const (
+	MaxDetailBytes = 4 << 10
+	MaxStackBytes  = 16 << 10
+)
+
+// ErrNotALetter is wrapped by the errors of Decode.
+var ErrNotALetter = errors.New("not a dead letter")
+
+// A Letter is one dead letter.
+type Letter struct {
+	// ID are its own coordinates on the dlq topic.
+	ID ID
+	// Reason is the short class of the fault, Detail the sentence.
+	Reason, Detail string
+	// Topic, Partition and Offset say where the original record lies.
+	Topic     string
+	Partition int32
+	Offset    int64
+	// Processor refused it.
+	Processor string
+	// Instance is the key whose processor panicked, Stack where; empty otherwise.
+	Instance, Stack string
+	// Redrives counts how often the record was sent back already.
+	Redrives int
+	// Key, Value and Headers are the original record's.
+	Key, Value []byte
+	Headers    []kgo.RecordHeader
+}
+
+// Encode makes the dead letter of a record for the topic target. origin is the record as it was fetched; it gives the
+// coordinates and the headers.
+func Encode(target string, origin *kgo.Record, processorName string, p processor.Poison) *kgo.Record {
+	l := Letter{
+		Reason: p.Reason, Detail: clip(p.Detail, MaxDetailBytes),
+		Topic: origin.Topic, Partition: origin.Partition, Offset: origin.Offset,
+		Processor: processorName, Instance: p.Instance, Stack: clip(stableStack(p.Stack), MaxStackBytes),
+		Redrives: redrivesOf(origin.Headers), Key: p.Key, Value: p.Value,
+	}
+	r := &kgo.Record{Topic: target, Key: bytes.Clone(l.Key), Value: bytes.Clone(l.Value)}
+	for _, h := range origin.Headers {
+		if !strings.HasPrefix(h.Key, prefix) {
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: bytes.Clone(h.Value)})
+		}
+	}
+	r.Headers = append(r.Headers, l.ownHeaders()...)
+	return r
+}
+
+func (l *Letter) ownHeaders() []kgo.RecordHeader {
+	headers := []kgo.RecordHeader{
+		{Key: headerReason, Value: []byte(l.Reason)},
+		{Key: headerDetail, Value: []byte(l.Detail)},
+		{Key: headerTopic, Value: []byte(l.Topic)},
+		{Key: headerPartition, Value: strconv.AppendInt(nil, int64(l.Partition), 10)},
+		{Key: headerOffset, Value: strconv.AppendInt(nil, l.Offset, 10)},
+		{Key: headerProcessor, Value: []byte(l.Processor)},
+	}
+	if l.Instance != "" {
+		headers = append(headers, kgo.RecordHeader{Key: headerInstance, Value: []byte(l.Instance)})
+	}
+	if l.Stack != "" {
+		headers = append(headers, kgo.RecordHeader{Key: headerStack, Value: []byte(l.Stack)})
+	}
+	if l.Redrives > 0 {
+		headers = append(headers, kgo.RecordHeader{Key: headerRedrives, Value: strconv.AppendInt(nil, int64(l.Redrives), 10)})
+	}
+	return headers
+}
+
+// Decode reads a record of the dlq topic. The letter shares the record's bytes.
+func Decode(r *kgo.Record) (*Letter, error) {
+	l := &Letter{ID: ID{r.Partition, r.Offset}, Partition: -1, Offset: -1, Key: r.Key, Value: r.Value}
+	for _, h := range r.Headers {
+		if !strings.HasPrefix(h.Key, prefix) {
+			l.Headers = append(l.Headers, h)
+			continue
+		}
+		if err := l.take(h.Key, string(h.Value)); err != nil {
+			return nil, fmt.Errorf("%w: record %s: %w", ErrNotALetter, l.ID, err)
+		}
+	}
+	if l.Reason == "" || l.Topic == "" || l.Partition < 0 || l.Offset < 0 {
+		return nil, fmt.Errorf("%w: record %s: it must have the headers %s, %s, %s and %s",
+			ErrNotALetter, l.ID, headerReason, headerTopic, headerPartition, headerOffset)
+	}
+	return l, nil
+}
+
+// take reads one dlq_ header; names that it does not know belong to a later version and are left out.
+func (l *Letter) take(name, value string) error {
+	switch name {
+	case headerReason:
+		l.Reason = value
+	case headerDetail:
+		l.Detail = value
+	case headerTopic:
+		l.Topic = value
+	case headerProcessor:
+		l.Processor = value
+	case headerInstance:
+		l.Instance = value
+	case headerStack:
+		l.Stack = value
+	case headerPartition:
+		n, err := number(name, value, 31)
+		l.Partition = int32(n)
+		return err
+	case headerOffset:
+		n, err := number(name, value, 63)
+		l.Offset = int64(n)
+		return err
+	case headerRedrives:
+		n, err := number(name, value, 31)
+		l.Redrives = int(n)
+		return err
+	}
+	return nil
+}
+
+func number(name, value string, bits int) (uint64, error) {
+	n, err := strconv.ParseUint(value, 10, bits)
+	if err != nil {
+		return 0, fmt.Errorf("header %s is %q: it must be a whole number from 0 to 2^%d-1", name, clip(value, 32), bits)
+	}
+	return n, nil
+}
+
+// redrivesOf reads the count that a record sent back carries; a broken one counts as none.
+func redrivesOf(headers []kgo.RecordHeader) int {
+	for _, h := range headers {
+		if h.Key == headerRedrives {
+			n, _ := strconv.ParseUint(string(h.Value), 10, 31)
+			return int(n)
+		}
+	}
+	return 0
+}
+
+func clip(s string, most int) string {
+	const mark = " ..."
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most-len(mark)], "") + mark
+}
