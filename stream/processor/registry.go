@@ -93,9 +93,20 @@ func Register[C Config](s Spec[C]) {
 	case s.Kind != Watchdog && s.Kind != Worker && s.Kind != Stage:
 		panic(fmt.Sprintf("registering processor %q: kind %q is unknown", s.Name, s.Kind))
 	}
+	defaults, err := json.Marshal(s.Defaults)
+	if err != nil {
+		panic(fmt.Sprintf("registering processor %q: writing its defaults: %v", s.Name, err))
+	}
 	registry[s.Name] = &Definition{
 		Name: s.Name, Kind: s.Kind, Summary: s.Summary, Version: s.Version, Input: s.Input, Output: s.Output, Step: s.Step,
-		newConfig: func() Config { c := s.Defaults; return pointerConfig[C]{&c} },
+		newConfig: func() Config {
+			// A copy in depth: a loader that writes into a slice must not reach the defaults.
+			c := new(C)
+			if err := json.Unmarshal(defaults, c); err != nil {
+				panic(fmt.Sprintf("reading the defaults of %q: %v", s.Name, err))
+			}
+			return pointerConfig[C]{c}
+		},
 		build: func(c Config) func(Key) Processor {
 			conf := *c.(pointerConfig[C]).C
 			return func(k Key) Processor { return s.New(conf, k) }
