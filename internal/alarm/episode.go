@@ -1,0 +1,182 @@
+package alarm
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/bits"
+)
+
+// DefaultExitRatio is the usual hysteresis: an episode goes on while the score is at least 0.6 of its enter threshold.
+const DefaultExitRatio = 0.6
+
+// MaxPending is the longest pending window in bars.
+const MaxPending = 64
+
+// ErrState is what RestoreState says of bytes that are not an episode.
+var ErrState = errors.New("alarm state bytes are broken")
+
+// Rules are the constants of an episode; they come from configuration and are not part of the state.
+type Rules struct {
+	Need     int   // bars out of Of on which the enter condition must hold before an alarm opens; at least 1
+	Of       int   // length of the pending window in bars, Need..MaxPending
+	ExitBars int   // consecutive bars below the exit threshold that resolve it; at least 1
+	CoolDown int64 // quiet time after a resolution, ns of event time
+}
+
+// A Signal is one bar's verdict.
+type Signal struct {
+	At       int64    // end of the bar, ns of event time
+	Enter    bool     // the enter condition holds
+	Hard     bool     // hard trigger: opens at once without m of n
+	Stay     bool     // the score is at least the exit threshold (implied by Enter and Hard)
+	Severity Severity // of this bar; None enters nothing
+}
+
+// A Phase is where an episode stands.
+type Phase uint8
+
+// The phases in their usual order.
+const (
+	Quiet Phase = iota
+	Pending
+	Active
+	Cooling
+)
+
+// A Transition is what a step asks the detector to emit.
+type Transition uint8
+
+// Transitions; Unchanged emits nothing.
+const (
+	Unchanged Transition = iota
+	Open
+	Update
+	Resolve
+)
+
+// An Episode is the state machine of one dedup key: Quiet, Pending, Active, Cooling. The zero value is quiet. It is not safe for
+// concurrent use.
+type Episode struct {
+	phase    Phase
+	peak     Severity // highest of the running or of the last episode
+	below    int      // consecutive bars below the exit threshold
+	hits     uint64   // enter history while pending, newest in bit 0
+	onset    int64    // bar on which the running or last episode began to pend
+	opened   int64
+	resolved int64
+}
+
+// Phase returns where the episode stands; Cooling lasts until the first step after its end.
+func (e *Episode) Phase() Phase { return e.phase }
+
+// Peak returns the highest severity of the running or last episode.
+func (e *Episode) Peak() Severity { return e.peak }
+
+// Onset returns the end of the bar on which the running or last episode began to pend: the bar its dedup key hashes.
+func (e *Episode) Onset() int64 { return e.onset }
+
+// Opened returns when the running or last episode opened.
+func (e *Episode) Opened() int64 { return e.opened }
+
+// Step takes one bar and says what to emit. Open and Update carry s.Severity, which is then Peak.
+func (e *Episode) Step(r Rules, s Signal) Transition {
+	enter := (s.Enter || s.Hard) && s.Severity > None
+	switch e.phase {
+	case Active:
+		return e.active(r, s, enter)
+	case Cooling:
+		if s.At-e.resolved < r.CoolDown && !(enter && s.Severity >= e.peak+2) {
+			return Unchanged
+		}
+		e.phase = Quiet
+	case Quiet, Pending:
+	}
+	return e.pend(r, s, enter)
+}
+
+func (e *Episode) pend(r Rules, s Signal, enter bool) Transition {
+	if e.phase == Quiet {
+		if !enter {
+			return Unchanged
+		}
+		e.phase, e.hits, e.onset = Pending, 0, s.At
+	}
+	of := min(max(r.Of, 1), MaxPending)
+	e.hits <<= 1
+	if enter {
+		e.hits |= 1
+	}
+	e.hits &= ^uint64(0) >> (MaxPending - of)
+	if e.hits == 0 {
+		e.phase = Quiet
+		return Unchanged
+	}
+	if !enter || (!s.Hard && bits.OnesCount64(e.hits) < r.Need) {
+		return Unchanged
+	}
+	e.phase, e.peak, e.below, e.hits, e.opened = Active, s.Severity, 0, 0, s.At
+	return Open
+}
+
+func (e *Episode) active(r Rules, s Signal, enter bool) Transition {
+	if enter || s.Stay {
+		e.below = 0
+	} else if e.below++; e.below >= max(r.ExitBars, 1) {
+		return e.Withdraw(s.At)
+	}
+	if enter && s.Severity > e.peak {
+		e.peak = s.Severity
+		return Update
+	}
+	return Unchanged
+}
+
+// Withdraw ends the episode at once, for a gap, a correction or a reorganisation: Resolve if it was active, else Unchanged. A
+// pending one is forgotten.
+func (e *Episode) Withdraw(at int64) Transition {
+	switch e.phase {
+	case Active:
+		e.phase, e.below, e.resolved = Cooling, 0, at
+		return Resolve
+	case Pending:
+		e.phase, e.hits = Quiet, 0
+	case Quiet, Cooling:
+	}
+	return Unchanged
+}
+
+// AppendState appends the episode: about 3 bytes when it never ran, 30 else.
+func (e *Episode) AppendState(dst []byte) []byte {
+	dst = append(dst, byte(e.phase), byte(e.peak))
+	dst = binary.AppendUvarint(dst, uint64(e.below))
+	dst = binary.AppendUvarint(dst, e.hits)
+	dst = binary.AppendVarint(dst, e.onset)
+	dst = binary.AppendVarint(dst, e.opened)
+	return binary.AppendVarint(dst, e.resolved)
+}
+
+// RestoreState reads what AppendState wrote and returns the bytes after it.
+func (e *Episode) RestoreState(src []byte) (rest []byte, err error) {
+	if len(src) < 2 || src[0] > byte(Cooling) || src[1] > byte(Critical) {
+		return nil, ErrState
+	}
+	v := Episode{phase: Phase(src[0]), peak: Severity(src[1])}
+	src = src[2:]
+	below, n := binary.Uvarint(src)
+	if n <= 0 || below > 1<<31-1 {
+		return nil, ErrState
+	}
+	v.below, src = int(below), src[n:]
+	if v.hits, n = binary.Uvarint(src); n <= 0 {
+		return nil, ErrState
+	}
+	src = src[n:]
+	for _, p := range []*int64{&v.onset, &v.opened, &v.resolved} {
+		if *p, n = binary.Varint(src); n <= 0 {
+			return nil, ErrState
+		}
+		src = src[n:]
+	}
+	*e = v
+	return src, nil
+}
