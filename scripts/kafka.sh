@@ -141,6 +141,9 @@ start() { # DIR [NODES] [BASE_PORT]
     if port_answers $((base + i - 1)) || port_answers $((base + 99 + i)); then die "port $((base + i - 1)) or $((base + 99 + i)) is taken"; fi
   done
   [ -s "$dir/cluster.id" ] || cluster_id >"$dir/cluster.id"
+  # From here a failed start leaves no node behind.
+  starting=$dir
+  trap '[ $? = 0 ] || stop "$starting"' EXIT
   for i in "${ids[@]}"; do
     configure "$dir" "$nodes" "$base" "$i"
     [ -e "$dir/data$i/meta.properties" ] ||
@@ -157,6 +160,7 @@ restart() { # DIR NODE
   local dir
   fetch
   dir=$(cd "$1" && pwd)
+  for _ in $(seq 50); do running "$(cat "$dir/b$2.pid")" || break; sleep 0.1; done # a kill takes a moment to show
   if running "$(cat "$dir/b$2.pid")"; then die "node $2 is still running"; fi
   launch "$dir" "$2"
   await "$dir" "$2" "$2"

@@ -40,7 +40,7 @@ start() { # DIR PORT
   fi
   as_server "$bin/pg_ctl" -D "$dir/data" -l "$dir/server.log" -w -t 60 -s start -o "-p $port \
     -c listen_addresses=127.0.0.1 -c unix_socket_directories='$dir' -c max_connections=200 \
-    -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=64MB" </dev/null >/dev/null 2>"$dir/start.log" ||
+    -c fsync=off -c full_page_writes=off -c shared_buffers=64MB" </dev/null >/dev/null 2>"$dir/start.log" ||
     { tail -5 "$dir/start.log" "$dir/server.log" >&2; die "the server did not start"; }
   follow_owner "$dir" "$dir/data/postmaster.pid"
   echo "postgres://tapewatch@127.0.0.1:$port/postgres?sslmode=disable"
