@@ -122,55 +122,49 @@ func (t Topic) Has(typeName string) bool {
 
 // KeyOf returns the record key that a message has on the topic. Ticks have none: they go to every partition.
 func (t Topic) KeyOf(m Message) string {
+	if key, ok := ownKey(t.Key, m); ok {
+		return key
+	}
 	meta := MetaOf(m)
 	switch t.Key {
-	case KeyVenueSymbol:
-		return meta.GetVenue() + ":" + meta.GetSymbol()
+	case KeyVenueSymbol, KeyChainAsset:
+		if meta == nil {
+			return ""
+		}
+		return meta.Venue + ":" + meta.Symbol
 	case KeyVenue:
 		return meta.GetVenue()
-	case KeySymbol:
-		if e, ok := m.(*Event); ok {
-			return e.GetSymbol()
-		}
-		return meta.GetSymbol()
-	case KeyPair:
-		if q, ok := m.(*Quote); ok {
-			return q.GetPair()
-		}
-		return meta.GetSymbol()
-	case KeyBasket:
-		if b, ok := m.(*Bar); ok {
-			return b.GetBasket()
-		}
-		return meta.GetSymbol()
-	case KeyAsset:
-		if a, ok := m.(interface{ GetAsset() string }); ok {
-			return a.GetAsset()
-		}
-		return meta.GetSymbol()
-	case KeyUnderlying:
-		if o, ok := m.(*OptionQuote); ok {
-			return o.GetUnderlying()
-		}
-		return meta.GetSymbol()
-	case KeyChainAsset:
-		if x, ok := m.(*Transfer); ok {
-			return x.GetChain() + ":" + x.GetAsset()
-		}
-		return meta.GetVenue() + ":" + meta.GetSymbol()
-	case KeyRegion:
-		if o, ok := m.(*MacroObservation); ok {
-			return o.GetRegion()
-		}
-		return meta.GetSymbol()
-	case KeyEvent:
-		return m.(interface{ GetKey() string }).GetKey()
-	case KeyStudy:
-		return m.(interface{ GetStudy() string }).GetStudy()
-	case KeyInstance:
-		return m.(interface{ GetInstance() string }).GetInstance()
 	}
-	return ""
+	// A Gap on a topic of another key names that key as its symbol.
+	return meta.GetSymbol()
+}
+
+// ownKey returns the key of messages that carry it in a field of their own.
+func ownKey(kind KeyKind, m Message) (string, bool) {
+	switch m := m.(type) {
+	case *Quote:
+		return m.GetPair(), kind == KeyPair
+	case *Bar:
+		return m.GetBasket(), kind == KeyBasket
+	case *Transfer:
+		return m.GetChain() + ":" + m.GetAsset(), kind == KeyChainAsset
+	case *OptionQuote:
+		return m.GetUnderlying(), kind == KeyUnderlying
+	case *MacroObservation:
+		return m.GetRegion(), kind == KeyRegion
+	case *Event:
+		if kind == KeySymbol {
+			return m.GetSymbol(), true
+		}
+		return m.GetKey(), true
+	case *Heartbeat:
+		return m.GetInstance(), true
+	case interface{ GetAsset() string }:
+		return m.GetAsset(), kind == KeyAsset
+	case interface{ GetStudy() string }:
+		return m.GetStudy(), true
+	}
+	return "", false
 }
 
 // KeyMatches reports whether a record key is the one that KeyOf gives, without building it where records are many.

@@ -27,7 +27,7 @@ func Validate(m Message) error {
 	case *Tick:
 		return validateTick(m)
 	}
-	return validateOther(m)
+	return validateSlow(m)
 }
 
 func validateTrade(t *Trade) error {
@@ -84,12 +84,4 @@ func text(d *Decimal) string {
 		return "absent"
 	}
 	return d.Text()
-}
-
-// validateOther checks the records off the hot path.
-func validateOther(m Message) error {
-	if s, ok := m.(sourced); ok {
-		return validateMeta(TypeOf(m), s.GetMeta())
-	}
-	return nil
 }

@@ -1,0 +1,203 @@
+package schemas
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// check collects the first broken rule of one record.
+type check struct {
+	name string
+	err  error
+}
+
+func (c *check) must(ok bool, field string, value any, rule string) {
+	if !ok && c.err == nil {
+		c.err = invalid(c.name, field, value, rule)
+	}
+}
+
+func (c *check) present(field string, d *Decimal) {
+	c.must(d != nil, field, "absent", "present")
+}
+
+func (c *check) positive(field string, d *Decimal) {
+	c.must(d.Sign() > 0, field, text(d), "greater than zero")
+}
+
+func (c *check) notNegative(field string, d *Decimal) {
+	c.must(d.Sign() >= 0, field, text(d), "zero or more")
+}
+
+func (c *check) filled(field, v string) { c.must(v != "", field, `""`, "not empty") }
+
+func (c *check) oneOf(field, v string, of ...string) {
+	c.must(slices.Contains(of, v), field, fmt.Sprintf("%q", v), "one of "+strings.Join(of, ", "))
+}
+
+func (c *check) time(field string, ns int64, zeroAllowed bool) {
+	at := Time(ns)
+	c.must(zeroAllowed && ns == 0 || at >= MinTime && at <= MaxTime, field, ns, "nanoseconds between 1990 and 2100")
+}
+
+func (c *check) finite(field string, v *float64) {
+	c.must(v == nil || !math.IsNaN(*v) && !math.IsInf(*v, 0), field, v, "a finite number")
+}
+
+var isoDate = regexp.MustCompile(`^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$`)
+
+func (c *check) date(field, v string, emptyAllowed bool) {
+	c.must(emptyAllowed && v == "" || isoDate.MatchString(v), field, fmt.Sprintf("%q", v), "a date YYYY-MM-DD")
+}
+
+// validateSlow checks the records off the hot path.
+func validateSlow(m Message) error {
+	c := &check{name: TypeOf(m)}
+	if s, ok := m.(sourced); ok {
+		if err := validateMeta(c.name, s.GetMeta()); err != nil {
+			return err
+		}
+	}
+	switch m := m.(type) {
+	case *Gap:
+		c.oneOf("channel", m.Channel, "trades", "book", "quotes", "derivatives", "options", "all")
+		c.filled("cause", m.Cause)
+		c.must(m.From == 0 || m.To == 0 || m.From <= m.To, "to", m.To, fmt.Sprintf("not before from (%d)", m.From))
+	case *Quote:
+		c.quote(m)
+	case *BookSnapshot:
+		c.book(m)
+	case *Bar:
+		c.bar(m)
+	case *Funding:
+		c.present("rate", m.Rate)
+		c.filled("asset", m.Asset)
+		c.time("next_time", m.NextTime, true)
+	case *OpenInterest:
+		c.must(m.Quantity != nil && m.Quantity.Sign() >= 0, "quantity", text(m.Quantity), "zero or more")
+		c.must(m.Unit != QuantityUnit_QUANTITY_UNIT_UNSPECIFIED, "unit", m.Unit, "contract, base or quote")
+		c.filled("asset", m.Asset)
+	case *Liquidation:
+		c.positive("quantity", m.Quantity)
+		c.must(m.PositionSide != Side_SIDE_UNSPECIFIED, "position_side", m.PositionSide, "buy (a long) or sell (a short)")
+		c.filled("asset", m.Asset)
+	case *Mark:
+		c.present("mark_price", m.MarkPrice)
+		c.filled("asset", m.Asset)
+	case *OptionQuote:
+		c.option(m)
+	default:
+		c.reference(m)
+	}
+	return c.err
+}
+
+func (c *check) quote(q *Quote) {
+	c.notNegative("bid_quantity", q.BidQuantity)
+	c.notNegative("ask_quantity", q.AskQuantity)
+	if q.BidPrice != nil && q.AskPrice != nil {
+		c.must(q.BidPrice.Cmp(q.AskPrice) <= 0, "bid_price", text(q.BidPrice), "at most ask_price ("+text(q.AskPrice)+")")
+	}
+}
+
+func (c *check) book(b *BookSnapshot) {
+	for side, levels := range [][]*Level{b.Bids, b.Asks} {
+		field := [2]string{"bids", "asks"}[side]
+		for i, l := range levels {
+			c.must(l.GetQuantity().Sign() > 0, fmt.Sprintf("%s[%d].quantity", field, i), text(l.GetQuantity()), "greater than zero")
+			if i > 0 {
+				order := l.Price.Cmp(levels[i-1].Price)
+				c.must(side == 0 && order < 0 || side == 1 && order > 0, fmt.Sprintf("%s[%d].price", field, i), text(l.Price), "in order, best first")
+			}
+		}
+	}
+	if len(b.Bids) > 0 && len(b.Asks) > 0 {
+		c.must(b.Bids[0].Price.Cmp(b.Asks[0].Price) < 0, "bids[0].price", text(b.Bids[0].Price), "less than the best ask ("+text(b.Asks[0].Price)+"): the book is crossed")
+	}
+}
+
+func (c *check) bar(b *Bar) {
+	c.time("start", b.Start, false)
+	c.time("end", b.End, false)
+	c.must(b.Start < b.End, "end", b.End, fmt.Sprintf("after start (%d)", b.Start))
+	c.must(b.Volume != nil && b.Volume.Sign() >= 0, "volume", text(b.Volume), "zero or more")
+	if b.High != nil && b.Low != nil {
+		c.must(b.High.Cmp(b.Low) >= 0, "high", text(b.High), "at least low ("+text(b.Low)+")")
+		for i, d := range []*Decimal{b.Open, b.Close} {
+			field := [2]string{"open", "close"}[i]
+			c.must(d == nil || d.Cmp(b.High) <= 0 && d.Cmp(b.Low) >= 0, field, text(d), "between low and high")
+		}
+	}
+}
+
+func (c *check) option(o *OptionQuote) {
+	c.filled("underlying", o.Underlying)
+	c.positive("strike", o.Strike)
+	c.time("expiry", o.Expiry, false)
+	c.must(o.Right != OptionRight_OPTION_RIGHT_UNSPECIFIED, "right", o.Right, "call or put")
+	for i, v := range []*float64{o.BidIv, o.AskIv, o.MarkIv, o.Delta, o.Gamma, o.Vega, o.Theta, o.Rho} {
+		c.finite([]string{"bid_iv", "ask_iv", "mark_iv", "delta", "gamma", "vega", "theta", "rho"}[i], v)
+	}
+}
+
+// reference checks slow data and what tapewatch itself puts out.
+func (c *check) reference(m Message) {
+	switch m := m.(type) {
+	case *Transfer:
+		c.filled("chain", m.Chain)
+		c.filled("asset", m.Asset)
+		c.filled("tx_hash", m.TxHash)
+		c.must(m.Amount != nil && m.Amount.Sign() >= 0, "amount", text(m.Amount), "zero or more")
+		c.must(m.UsdValue == nil || m.PriceTime != 0, "price_time", m.PriceTime, "set where usd_value is")
+	case *FeedHealth:
+		c.filled("channel", m.Channel)
+	case *VenueStatus:
+		c.oneOf("state", m.State, "online", "degraded", "maintenance", "down")
+		c.oneOf("reporter", m.Reporter, "stream", "status_page", "probe")
+	case *Earnings:
+		c.date("period_end", m.PeriodEnd, false)
+		c.must(m.Basis != EarningsBasis_EARNINGS_BASIS_UNSPECIFIED, "basis", m.Basis, "GAAP or street")
+	case *FundamentalFact:
+		c.filled("concept", m.Concept)
+		c.date("period_end", m.PeriodEnd, false)
+		c.date("period_start", m.PeriodStart, true)
+		c.date("filed", m.Filed, false)
+		c.present("value", m.Value)
+	case *MacroObservation:
+		c.filled("series", m.Series)
+		c.filled("region", m.Region)
+		c.date("date", m.Date, false)
+		c.date("vintage", m.Vintage, true)
+	case *Article:
+		c.filled("title", m.Title)
+		c.time("first_seen_at", m.FirstSeenAt, false)
+	case *Event:
+		c.event(m)
+	case *Analysis:
+		c.filled("worker", m.Worker)
+		c.must(m.Score == nil || *m.Score >= 0 && *m.Score <= 10, "score", m.Score, "between 0 and 10")
+		c.must(m.Coverage >= 0 && m.Coverage <= 1, "coverage", m.Coverage, "between 0 and 1")
+	case *Heartbeat:
+		c.filled("instance", m.Instance)
+	case *Trial:
+		c.filled("study", m.Study)
+		c.must(m.Start < m.End, "end", m.End, fmt.Sprintf("after start (%d)", m.Start))
+	case *TrialResult:
+		c.filled("study", m.Study)
+		c.oneOf("state", m.State, "complete", "pruned", "failed")
+	}
+}
+
+func (c *check) event(e *Event) {
+	c.filled("id", e.Id)
+	c.filled("detector", e.Detector)
+	c.filled("type", e.Type)
+	c.filled("dedup_key", e.DedupKey)
+	c.oneOf("severity", e.Severity, Low, Medium, High, Critical)
+	c.oneOf("status", e.Status, Open, Update, Resolved)
+	c.time("event_time", e.EventTime, false)
+	c.must(e.Evidence != nil, "evidence", "absent", "present: an event explains itself")
+}
