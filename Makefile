@@ -1,0 +1,145 @@
+# `make` lists the targets. Tools are built once from tools/go.mod into .bin.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+GO ?= go
+BIN := $(CURDIR)/.bin
+T ?= 30s
+SUBMODULES := tools $(patsubst %/go.mod,%,$(wildcard deploy/*/go.mod))
+GOFILES = $$(git ls-files --cached --others --exclude-standard '*.go' ':!*.pb.go')
+PACKAGES ?= ./...
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The integration tests start real servers, so a package may take longer than Go's ten minutes on two busy cores.
+TEST_FLAGS ?= -timeout=25m
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## everything in one process on the embedded broker
+	$(GO) run ./cmd/tapewatch up
+
+.PHONY: build
+build: ## the static binary, .bin/tapewatch
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/tapewatch ./cmd/tapewatch
+
+.PHONY: test
+test: ## all tests, on real Kafka, PostgreSQL and Redis where they can be had
+	@scripts/test.sh $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: race
+race: ## all tests with the race detector, in random order
+	@scripts/test.sh -race -shuffle=on $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: cover
+cover: ## test coverage: cover.out and cover.html
+	@scripts/test.sh -coverpkg=./... -coverprofile=cover.out $(TEST_FLAGS) $(PACKAGES)
+	$(GO) tool cover -html=cover.out -o cover.html
+	$(GO) tool cover -func=cover.out | tail -1
+
+.PHONY: ci
+ci: ## all that must pass before a change lands
+	@scripts/ci.sh
+
+.PHONY: tidy-check
+tidy-check: ## go.mod and go.sum of every module say what the code needs
+	$(GO) mod tidy -diff
+	for module in $(SUBMODULES); do $(GO) -C $$module mod tidy -diff; done
+
+.PHONY: fmt
+fmt: $(BIN)/gofumpt $(BIN)/goimports ## format the Go files
+	$(BIN)/goimports -local github.com/tapewatch/tapewatch -w $(GOFILES)
+	$(BIN)/gofumpt -w $(GOFILES)
+
+.PHONY: fmt-check
+fmt-check: $(BIN)/gofumpt ## fail when a Go file is not formatted
+	unformatted=$$($(BIN)/gofumpt -l $(GOFILES)); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint ## golangci-lint with .golangci.yml
+	$(BIN)/golangci-lint run ./...
+
+.PHONY: vuln
+vuln: $(BIN)/govulncheck ## known vulnerabilities that the code reaches (asks vuln.go.dev)
+	$(BIN)/govulncheck ./...
+
+.PHONY: generate
+generate: $(BIN)/buf $(BIN)/protoc-gen-go ## protobuf code and all other generated files
+	PATH="$(BIN):$$PATH" scripts/generate.sh
+
+.PHONY: generate-check
+generate-check: $(BIN)/buf $(BIN)/protoc-gen-go ## fail when a generated file is not what generate makes
+	PATH="$(BIN):$$PATH" scripts/generate.sh --check
+
+.PHONY: docs
+docs: ## the documented commands and the generated reference, tested
+	$(GO) test -count=1 -run 'Docs|Reference|Example' ./...
+
+.PHONY: golden
+golden: ## rewrite the golden events and show what changed
+	UPDATE_GOLDEN=1 $(GO) test -count=1 -run Golden ./detectors/... ./stages/... ./stream/processor/...
+	git diff --stat -- '*.txtar' '**/testdata/**'
+
+.PHONY: laws
+laws: ## the laws of every processor, more rounds
+	LAWS_ROUNDS=$${ROUNDS:-200} $(GO) test -count=1 -v -run Laws ./detectors/... ./stages/... ./stream/processor/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target in turn, T=30s each
+	scripts/fuzz.sh $(T)
+
+.PHONY: bench
+bench: ## benchmarks, ten rounds, into bench/latest.txt
+	mkdir -p bench
+	$(GO) test -run '^$$' -bench . -benchmem -count=10 -timeout=60m $(PACKAGES) | tee bench/latest.txt
+
+.PHONY: bench-smoke
+bench-smoke: ## every benchmark once, so that none rots
+	$(GO) test -run '^$$' -bench . -benchtime=1x -timeout=20m $(PACKAGES)
+
+.PHONY: bench-cmp
+bench-cmp: $(BIN)/benchstat ## bench/latest.txt against bench/baseline.txt
+	$(BIN)/benchstat bench/baseline.txt bench/latest.txt
+
+.PHONY: compose-test
+compose-test: ## docker-compose.yml and the Dockerfile, checked without Docker
+	$(GO) -C deploy/deploytest test ./...
+
+.PHONY: prometheus-check
+prometheus-check: ## configs/prometheus with promtool, where both exist
+	scripts/prometheus-check.sh
+
+.PHONY: kafka
+kafka: ## real Apache Kafka on 127.0.0.1:19092 until the next make kafka-stop
+	scripts/kafka.sh start .tapewatch/kafka 1 19092
+
+.PHONY: kafka-stop
+kafka-stop: ## stop what make kafka started; its data stay
+	scripts/kafka.sh stop .tapewatch/kafka
+
+.PHONY: up
+up: ## docker compose: brokers, stores and one service per processor group
+	docker compose up --build --detach --wait
+
+.PHONY: down
+down: ## stop docker compose; volumes stay
+	docker compose down
+
+.PHONY: deps
+deps: ## install what the tests need beyond Go, as far as the system lets
+	scripts/install.sh
+
+# protoc-gen-go comes from the module itself, so that generated code and runtime are of one version.
+$(BIN)/protoc-gen-go: go.mod
+	GOBIN=$(BIN) $(GO) install -trimpath google.golang.org/protobuf/cmd/protoc-gen-go
+	@touch $@
+
+$(BIN)/buf $(BIN)/gofumpt $(BIN)/goimports $(BIN)/golangci-lint $(BIN)/govulncheck $(BIN)/benchstat: $(BIN)/.tools-built
+
+# One rule for all tools: go install builds them together, which takes minutes the first time.
+$(BIN)/.tools-built: tools/go.mod tools/go.sum
+	@echo "building the pinned tools into .bin"
+	@mkdir -p $(BIN)
+	GOBIN=$(BIN) $(GO) -C tools install -trimpath tool
+	@touch $@
