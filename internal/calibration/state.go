@@ -1,0 +1,115 @@
+package calibration
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// AppendState appends the leg: the ring, and about 40 bytes.
+func (g *Leg) AppendState(dst []byte) []byte {
+	dst = g.ring.AppendState(dst)
+	dst = binary.AppendVarint(dst, g.hour)
+	dst = binary.AppendVarint(dst, g.day)
+	flag := byte(0)
+	if g.open {
+		flag = 1
+	}
+	dst = append(dst, flag)
+	for _, v := range [...]float64{g.highest, g.base, g.current} {
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
+	}
+	return dst
+}
+
+// RestoreState reads what AppendState wrote and returns the bytes after it.
+func (g *Leg) RestoreState(src []byte) (rest []byte, err error) {
+	var v Leg
+	if src, err = v.ring.RestoreState(src); err != nil {
+		return nil, err
+	}
+	for _, p := range [...]*int64{&v.hour, &v.day} {
+		x, n := binary.Varint(src)
+		if n <= 0 {
+			return nil, ErrState
+		}
+		*p, src = x, src[n:]
+	}
+	if len(src) < 1+3*8 || src[0] > 1 {
+		return nil, ErrState
+	}
+	v.open, src = src[0] == 1, src[1:]
+	for _, p := range [...]*float64{&v.highest, &v.base, &v.current} {
+		*p, src = math.Float64frombits(binary.LittleEndian.Uint64(src)), src[8:]
+		if *p != *p {
+			return nil, ErrState
+		}
+	}
+	*g = v
+	return src, nil
+}
+
+// AppendState appends the ring: per week the filled cells as (skipped cells, count), so an empty week costs a byte and a usual one
+// about 50.
+func (r *Ring) AppendState(dst []byte) []byte {
+	dst = binary.AppendVarint(dst, r.week)
+	for i := range r.slots {
+		s := &r.slots[i]
+		filled := 0
+		for _, v := range s {
+			if v != 0 {
+				filled++
+			}
+		}
+		dst = append(dst, byte(filled))
+		next := 0
+		for cell, v := range s {
+			if v == 0 {
+				continue
+			}
+			dst = append(dst, byte(cell-next))
+			dst = binary.AppendUvarint(dst, uint64(v))
+			next = cell + 1
+		}
+	}
+	return dst
+}
+
+// RestoreState reads what AppendState wrote and returns the bytes after it.
+func (r *Ring) RestoreState(src []byte) (rest []byte, err error) {
+	var v Ring
+	x, n := binary.Varint(src)
+	if n <= 0 {
+		return nil, ErrState
+	}
+	v.week, src = x, src[n:]
+	for i := range v.slots {
+		if src, err = v.slots[i].restore(src); err != nil {
+			return nil, err
+		}
+		v.sum.Merge(&v.slots[i])
+	}
+	*r = v
+	return src, nil
+}
+
+func (c *Counts) restore(src []byte) (rest []byte, err error) {
+	if len(src) == 0 || src[0] > Cells {
+		return nil, ErrState
+	}
+	filled := int(src[0])
+	src = src[1:]
+	cell := 0
+	for range filled {
+		if len(src) == 0 {
+			return nil, ErrState
+		}
+		cell += int(src[0])
+		k, n := binary.Uvarint(src[1:])
+		if n <= 0 || cell >= Cells || k == 0 || k > math.MaxUint32/(2*Weeks) {
+			return nil, ErrState
+		}
+		c[cell], src = uint32(k), src[1+n:]
+		cell++
+	}
+	return src, nil
+}
