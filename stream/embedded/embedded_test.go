@@ -152,7 +152,7 @@ func abort(t *testing.T, b *Broker) {
 	t.Helper()
 	client := connect(t, b)
 	req := kmsg.NewPtrInitProducerIDRequest()
-	req.TransactionalID = kmsg.StringPtr("t")
+	req.TransactionalID = new("t")
 	req.TransactionTimeoutMillis = 60_000
 	resp, err := req.RequestWith(t.Context(), client)
 	if err != nil || kerr.ErrorForCode(resp.ErrorCode) != nil {

@@ -15,7 +15,7 @@ type logger struct{ log *slog.Logger }
 // Logf formats only what will be printed.
 func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
 	at := slog.LevelDebug - 4
-	switch level {
+	switch level { //nolint:exhaustive // the others stay at trace
 	case kfake.LogLevelError:
 		at = slog.LevelError
 	case kfake.LogLevelWarn:
