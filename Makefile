@@ -5,10 +5,11 @@ SHELL := bash
 GO ?= go
 BIN := $(CURDIR)/.bin
 T ?= 30s
+ROUNDS ?= 200
+SEED ?= 1
 SUBMODULES := tools $(patsubst %/go.mod,%,$(wildcard deploy/*/go.mod))
 GOFILES = $$(git ls-files --cached --others --exclude-standard '*.go' ':!*.pb.go')
 PACKAGES ?= ./...
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # The integration tests start real servers, so a package may take longer than Go's ten minutes on two busy cores.
 TEST_FLAGS ?= -timeout=25m
 
@@ -54,7 +55,7 @@ fmt: $(BIN)/gofumpt $(BIN)/goimports ## format the Go files
 
 .PHONY: fmt-check
 fmt-check: $(BIN)/gofumpt ## fail when a Go file is not formatted
-	unformatted=$$($(BIN)/gofumpt -l $(GOFILES)); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
+	@unformatted=$$($(BIN)/gofumpt -l $(GOFILES)); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## golangci-lint with .golangci.yml
@@ -77,13 +78,13 @@ docs: ## the documented commands and the generated reference, tested
 	$(GO) test -count=1 -run 'Docs|Reference|Example' ./...
 
 .PHONY: golden
-golden: ## rewrite the golden events and show what changed
-	UPDATE_GOLDEN=1 $(GO) test -count=1 -run Golden ./detectors/... ./stages/... ./stream/processor/...
-	git diff --stat -- '*.txtar' '**/testdata/**'
+golden: ## rewrite the golden events and show the diff
+	$(GO) test -count=1 -run Cases ./detectors ./stages -update
+	git --no-pager diff -- '*.txtar'
 
 .PHONY: laws
-laws: ## the laws of every processor, more rounds
-	LAWS_ROUNDS=$${ROUNDS:-200} $(GO) test -count=1 -v -run Laws ./detectors/... ./stages/... ./stream/processor/...
+laws: ## the laws of every processor: ROUNDS=200 SEED=1
+	TAPEWATCH_LAWS_ROUNDS=$(ROUNDS) TAPEWATCH_LAWS_SEED=$(SEED) $(GO) test -count=1 -v -timeout=60m -run Laws ./detectors ./stages
 
 .PHONY: fuzz
 fuzz: ## every fuzz target in turn, T=30s each

@@ -192,7 +192,7 @@ func TestFreePortAvoidsTakenOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	t.Cleanup(func() { _ = listener.Close() })
 	taken := listener.Addr().(*net.TCPAddr).Port
 	if allFree(taken-100, []int{0, 100}) {
 		t.Fatalf("port %d is taken and was called free", taken)
