@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Exit codes.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitFindings    = 3
+	exitInterrupted = 130
+)
+
+// usageError is a mistake in arguments, flags or settings.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// findingsError says that a command worked and found something to report.
+type findingsError struct{ what string }
+
+func (e *findingsError) Error() string { return e.what }
+
+func findings(format string, args ...any) error {
+	return &findingsError{fmt.Sprintf(format, args...)}
+}
+
+// exitCode maps an error to the exit code of the process.
+func exitCode(err error) int {
+	var u *usageError
+	var f *findingsError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &f):
+		return exitFindings
+	case errors.As(err, &u):
+		return exitUsage
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	return exitFailure
+}

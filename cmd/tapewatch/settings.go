@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/tapewatch/tapewatch/internal/config"
+	"github.com/tapewatch/tapewatch/internal/logging"
+	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
+	"github.com/tapewatch/tapewatch/stream/cluster"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+// settings is everything that can be set: the Config struct of each part.
+type settings struct {
+	Process   processConfig
+	Log       logging.Config
+	Kafka     cluster.Config
+	Watchdogs watchdogsConfig
+
+	processors map[string]*processorSettings
+}
+
+// processConfig is about the process as a whole.
+type processConfig struct {
+	Name          string        `koanf:"name" doc:"Name of this process in heartbeats and on the health pages; empty takes the host's name and the slot."`
+	Slot          int           `koanf:"slot" doc:"Number of this process among its twins, part of transactional and instance ids; -1 takes the number at the end of the host's name, else 0."`
+	DrainTimeout  time.Duration `koanf:"drain_timeout" doc:"How long a stop may take before the process exits at once."`
+	Heartbeat     time.Duration `koanf:"heartbeat" doc:"Time between two heartbeats on the health topic."`
+	MemoryLimitMB int           `koanf:"memory_limit_mb" doc:"Soft limit of the Go heap, MiB; 0 takes nine tenths of the container's limit, if there is one."`
+	CPULimit      float64       `koanf:"cpu_limit" doc:"Processors to use, rounded up; 0 takes what the machine or container has."`
+}
+
+// Validate checks the settings.
+func (c processConfig) Validate() error {
+	switch {
+	case c.Slot < -1:
+		return fmt.Errorf("process.slot is %d: it must be -1 or more", c.Slot)
+	case c.DrainTimeout <= 0:
+		return fmt.Errorf("process.drain_timeout is %v: it must be greater than zero", c.DrainTimeout)
+	case c.Heartbeat < time.Second:
+		return fmt.Errorf("process.heartbeat is %v: it must be at least 1s", c.Heartbeat)
+	case c.MemoryLimitMB < 0:
+		return fmt.Errorf("process.memory_limit_mb is %d: it must not be negative", c.MemoryLimitMB)
+	case c.CPULimit < 0:
+		return fmt.Errorf("process.cpu_limit is %v: it must not be negative", c.CPULimit)
+	}
+	return nil
+}
+
+var ordinal = regexp.MustCompile(`-(\d{1,4})$`)
+
+// slot is the configured slot, else the number at the end of the host's name, as a StatefulSet gives it, else 0.
+func (c processConfig) slot() int {
+	if c.Slot >= 0 {
+		return c.Slot
+	}
+	return slotOf(hostname())
+}
+
+func slotOf(host string) int {
+	if m := ordinal.FindStringSubmatch(host); m != nil {
+		n, err := strconv.Atoi(m[1])
+		if err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+// instance is the name of this process in heartbeats.
+func (c processConfig) instance() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return fmt.Sprintf("%s/%d", hostname(), c.slot())
+}
+
+func hostname() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return host
+}
+
+// watchdogsConfig switches all detectors.
+type watchdogsConfig struct {
+	Enabled bool `koanf:"enabled" doc:"Whether any watchdog runs."`
+}
+
+// processorSettings is one processor's switch and configuration.
+type processorSettings struct {
+	Enabled bool `koanf:"enabled" doc:"Whether up runs this processor; detect and stage run what they are told to."`
+
+	definition *processor.Definition
+	config     processor.Config
+	bound      *processor.Bound
+}
+
+// newSettings returns the defaults and the tree that a loader writes into.
+func newSettings() (*settings, *config.Tree) {
+	s := &settings{
+		Process:   processConfig{Slot: -1, DrainTimeout: 30 * time.Second, Heartbeat: 15 * time.Second},
+		Log:       logging.Defaults(),
+		Kafka:     cluster.Defaults(),
+		Watchdogs: watchdogsConfig{Enabled: true},
+	}
+	t := &config.Tree{}
+	t.Add("process", "The process as a whole.", &s.Process)
+	t.Add("log", "Log lines, on standard error.", &s.Log)
+	t.Add("kafka", "How to reach Kafka.", &s.Kafka)
+	t.Add("watchdogs", "All watchdogs at once.", &s.Watchdogs)
+	s.processors = map[string]*processorSettings{}
+	for _, d := range processor.All() {
+		p := &processorSettings{Enabled: true, definition: d}
+		conf, target := d.Target()
+		p.config = conf
+		t.Add("processors."+d.Name, d.Summary, p)
+		t.Add("processors."+d.Name, "", target)
+		s.processors[d.Name] = p
+	}
+	return s, t
+}
+
+// bind binds every processor to its configuration.
+func (s *settings) bind() error {
+	for _, p := range s.processors {
+		bound, err := p.definition.Bind(p.config)
+		if err != nil {
+			return err
+		}
+		p.bound = bound
+	}
+	return nil
+}
+
+// processor finds a bound processor by name.
+func (s *settings) processor(name string) (*processor.Bound, error) {
+	d, err := processor.Lookup(name)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return s.processors[d.Name].bound, nil
+}
