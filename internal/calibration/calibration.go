@@ -163,7 +163,7 @@ func (g *Leg) recompute(p *Plan) {
 		base = blend(n, base, p.Population.threshold(1/p.Rate))
 	}
 	base = max(base, p.Layout.edges[1])
-	if g.base == 0 {
+	if g.base == 0 || p.Eta == 0 {
 		g.current = base
 	}
 	g.base = base

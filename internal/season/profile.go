@@ -50,8 +50,8 @@ func NewProfile(slots int) *Profile {
 
 // Add takes a value of a slot. visit numbers the visit: Hour(at) for hours of the week; the number of the slot's interval since
 // the epoch for sessions. Values of a new visit close the last one. For a volatility profile add |r|/sigma clipped at 4; for
-// a volume profile the log volume minus its slow level. Read the profile before adding to it: past data only. NaN and values
-// beyond ±1e30 are ignored.
+// a volume profile the log volume minus its slow level. Read the profile before adding to it: past data only. The first three
+// visits of a slot are not clipped here, so bound the values first. NaN and values beyond ±1e30 are ignored.
 func (p *Profile) Add(slot int, visit int64, x float64) {
 	if slot < 0 || slot >= len(p.means) || !(x >= -largest && x <= largest) {
 		return
