@@ -58,8 +58,10 @@ fmt-check: $(BIN)/gofumpt ## fail when a Go file is not formatted
 	@unformatted=$$($(BIN)/gofumpt -l $(GOFILES)); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
 
 .PHONY: lint
-lint: $(BIN)/golangci-lint ## golangci-lint with .golangci.yml
+lint: $(BIN)/golangci-lint ## golangci-lint with .golangci.yml, shellcheck where it is installed
 	$(BIN)/golangci-lint run ./...
+	cd deploy/deploytest && $(BIN)/golangci-lint run --config ../../.golangci.yml ./...
+	if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; fi
 
 .PHONY: vuln
 vuln: $(BIN)/govulncheck ## known vulnerabilities that the code reaches (asks vuln.go.dev)

@@ -9,10 +9,20 @@ if ! command -v promtool >/dev/null; then
   [ "${CI:-}" != true ]
   exit
 fi
+
+# check_config FILE: promtool 2 (Debian's) does not know native histograms per job, so that one line is kept from it.
+check_config() {
+  if promtool --version 2>&1 | grep -q 'version 2\.'; then
+    sed '/^ *scrape_native_histograms: true$/d' "$1" | promtool check config --syntax-only /dev/stdin
+  else
+    promtool check config --syntax-only "$1"
+  fi
+}
+
 for file in configs/prometheus/*.y*ml; do
   case $file in
     *_test.y*ml) promtool test rules "$file" ;;
     *rules*|*alerts*) promtool check rules "$file" ;;
-    *) promtool check config --syntax-only "$file" ;;
+    *) check_config "$file" ;;
   esac
 done
