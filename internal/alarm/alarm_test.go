@@ -14,10 +14,23 @@ func TestGrade(t *testing.T) {
 		days, effect  float64
 		union, byRare Severity
 	}{
-		{0.5, 1, Low, None}, {1, 1, Medium, Low}, {6.9, 1, Medium, Low}, {7, 1.5, High, Medium}, {91, 1, High, Medium}, {92, 1, Critical, High},
-		{0.5, 0.5, None, None}, {1, 0.4, Low, None}, {7, 0.4, Medium, None}, {92, 0.99, High, None}, {1e9, 0.39, None, None},
-		{0, 2, Critical, None}, {92, 2, Critical, Critical}, {10, 2, Critical, Medium},
-		{math.NaN(), 1, Low, None}, {math.Inf(1), 1, Critical, High}, {8, math.NaN(), None, None},
+		{0.5, 1, Low, None},
+		{1, 1, Medium, Low},
+		{6.9, 1, Medium, Low},
+		{7, 1.5, High, Medium},
+		{91, 1, High, Medium},
+		{92, 1, Critical, High},
+		{0.5, 0.5, None, None},
+		{1, 0.4, Low, None},
+		{7, 0.4, Medium, None},
+		{92, 0.99, High, None},
+		{1e9, 0.39, None, None},
+		{0, 2, Critical, None},
+		{92, 2, Critical, Critical},
+		{10, 2, Critical, Medium},
+		{math.NaN(), 1, Low, None},
+		{math.Inf(1), 1, Critical, High},
+		{8, math.NaN(), None, None},
 	} {
 		if got := Grade(c.days, c.effect); got != c.union {
 			t.Errorf("Grade(%v days, %v) = %v, want %v", c.days, c.effect, got, c.union)

@@ -85,7 +85,7 @@ func (e *Episode) Step(r Rules, s Signal) Transition {
 	case Active:
 		return e.active(r, s, enter)
 	case Cooling:
-		if s.At-e.resolved < r.CoolDown && !(enter && s.Severity >= e.peak+2) {
+		if s.At-e.resolved < r.CoolDown && (!enter || s.Severity < e.peak+2) {
 			return Unchanged
 		}
 		e.phase = Quiet

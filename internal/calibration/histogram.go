@@ -19,6 +19,7 @@ const Cells = 64
 // It is made once per leg, shared by all keys and not part of any state: changing it needs a new state version.
 type Layout struct {
 	edges [Cells + 1]float64 // cell i is edges[i] <= v < edges[i+1]; edges[0] = 0
+	mids  [Cells]float64     // at(cell, 0.5)
 }
 
 // NewLayout makes the cells for scores of which low..high matters, 0 < low < high; a factor of 128 gives cells 8 % wide.
@@ -32,6 +33,9 @@ func NewLayout(low, high float64) (*Layout, error) {
 		l.edges[i] = low * fixed.Exp2(float64(width*float64(i-1)))
 	}
 	l.edges[Cells] = l.edges[Cells-1] * fixed.Exp2(width)
+	for i := range l.mids {
+		l.mids[i] = l.at(i, 0.5)
+	}
 	return l, nil
 }
 

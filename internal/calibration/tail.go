@@ -90,7 +90,7 @@ func (c *Counts) tail(l *Layout) exponential {
 	i := Cells - 1
 	for ; i > 0; i-- {
 		k += uint64(c[i])
-		sum += float64(float64(c[i]) * l.at(i, 0.5))
+		sum += float64(float64(c[i]) * l.mids[i])
 		if k >= need {
 			break
 		}

@@ -68,8 +68,21 @@ func TestExactAndSpecial(t *testing.T) {
 	}
 	inf := math.Inf(1)
 	for _, c := range []struct{ got, want float64 }{
-		{Ln(0), -inf}, {Ln(inf), inf}, {Ln(1), 0}, {Exp(0), 1}, {Exp(-inf), 0}, {Exp(inf), inf}, {Exp(710), inf}, {Exp(-800), 0},
-		{Exp2(1024), inf}, {Decay(0, 5), 1}, {Decay(5, 5), 0.5}, {Decay(10, 5), 0.25}, {Decay(-1, 5), 1}, {Decay(1, 0), 0}, {Atanh(0), 0},
+		{Ln(0), -inf},
+		{Ln(inf), inf},
+		{Ln(1), 0},
+		{Exp(0), 1},
+		{Exp(-inf), 0},
+		{Exp(inf), inf},
+		{Exp(710), inf},
+		{Exp(-800), 0},
+		{Exp2(1024), inf},
+		{Decay(0, 5), 1},
+		{Decay(5, 5), 0.5},
+		{Decay(10, 5), 0.25},
+		{Decay(-1, 5), 1},
+		{Decay(1, 0), 0},
+		{Atanh(0), 0},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %v, want %v", c.got, c.want)

@@ -72,7 +72,7 @@ func TestRollingOracle(t *testing.T) {
 	if dir == "" {
 		dir = "../../../shared/data"
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "indicators/rolling_var_stability.json"))
+	b, err := os.ReadFile(filepath.Join(dir, "indicators", "rolling_var_stability.json"))
 	if err != nil {
 		if os.Getenv("TAPEWATCH_REQUIRE_DATA") == "1" {
 			t.Fatal(err)
