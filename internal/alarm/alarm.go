@@ -24,9 +24,9 @@ func (s Severity) String() string {
 
 // Limits of the severity table and of the alarm rule.
 const (
-	RareDays     = 7   // return period from which a score is rare: one alarm a week
-	VeryRareDays = 91  // one alarm a quarter
-	CriticalKnob = 2   // effect over the knob that is critical by itself
+	rareDays     = 7   // return period from which a score is rare: one alarm a week
+	veryRareDays = 91  // one alarm a quarter
+	criticalKnob = 2   // effect over the knob that is critical by itself
 	EffectFloor  = 0.4 // least effect over the knob at which rarity may raise an alarm
 )
 
@@ -36,7 +36,7 @@ const (
 func Grade(returnDays, effectOverKnob float64) Severity {
 	s := rarity(returnDays)
 	switch {
-	case effectOverKnob >= CriticalKnob:
+	case effectOverKnob >= criticalKnob:
 		return Critical
 	case effectOverKnob >= 1:
 		return s + 1
@@ -53,7 +53,7 @@ func GradeByRarity(returnDays, effectOverKnob float64) Severity {
 	switch {
 	case !(effectOverKnob >= 1):
 		return None
-	case s == High && effectOverKnob >= CriticalKnob:
+	case s == High && effectOverKnob >= criticalKnob:
 		return Critical
 	}
 	return s
@@ -62,7 +62,7 @@ func GradeByRarity(returnDays, effectOverKnob float64) Severity {
 // GradeUncalibrated is the severity while a key has under two days of data: medium at the knob, critical at twice the knob.
 func GradeUncalibrated(effectOverKnob float64) Severity {
 	switch {
-	case effectOverKnob >= CriticalKnob:
+	case effectOverKnob >= criticalKnob:
 		return Critical
 	case effectOverKnob >= 1:
 		return Medium
@@ -72,9 +72,9 @@ func GradeUncalibrated(effectOverKnob float64) Severity {
 
 func rarity(days float64) Severity {
 	switch {
-	case days > VeryRareDays:
+	case days > veryRareDays:
 		return High
-	case days >= RareDays:
+	case days >= rareDays:
 		return Medium
 	case days >= 1:
 		return Low

@@ -9,8 +9,8 @@ import (
 // DefaultExitRatio is the usual hysteresis: an episode goes on while the score is at least 0.6 of its enter threshold.
 const DefaultExitRatio = 0.6
 
-// MaxPending is the longest pending window in bars.
-const MaxPending = 64
+// maxPending is the longest pending window in bars.
+const maxPending = 64
 
 // ErrState is what RestoreState says of bytes that are not an episode.
 var ErrState = errors.New("alarm state bytes are broken")
@@ -18,7 +18,7 @@ var ErrState = errors.New("alarm state bytes are broken")
 // Rules are the constants of an episode; they come from configuration and are not part of the state.
 type Rules struct {
 	Need     int   // bars out of Of on which the enter condition must hold before an alarm opens; at least 1
-	Of       int   // length of the pending window in bars, Need..MaxPending
+	Of       int   // length of the pending window in bars, Need..64
 	ExitBars int   // consecutive bars below the exit threshold that resolve it; at least 1
 	CoolDown int64 // quiet time after a resolution, ns of event time
 }
@@ -101,12 +101,12 @@ func (e *Episode) pend(r Rules, s Signal, enter bool) Transition {
 		}
 		e.phase, e.hits, e.onset = Pending, 0, s.At
 	}
-	of := min(max(r.Of, 1), MaxPending)
+	of := min(max(r.Of, 1), maxPending)
 	e.hits <<= 1
 	if enter {
 		e.hits |= 1
 	}
-	e.hits &= ^uint64(0) >> (MaxPending - of)
+	e.hits &= ^uint64(0) >> (maxPending - of)
 	if e.hits == 0 {
 		e.phase = Quiet
 		return Unchanged
