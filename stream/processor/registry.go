@@ -176,3 +176,6 @@ func (d *Definition) BindJSON(text []byte) (*Bound, error) {
 	}
 	return d.Bind(c)
 }
+
+// New makes an empty instance for a key, outside any Task: for benchmarks and measurements.
+func (b *Bound) New(key Key) Processor { return b.make(key) }

@@ -1,0 +1,86 @@
+package detectors
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+// sample is a record that a topic's processors read, made anew by each call with the next sequence number.
+func sample(topic schemas.Topic) func(seq uint64, at schemas.Time) schemas.Message {
+	meta := &schemas.Meta{Source: "s", Venue: "v", Symbol: "BTC-USD"}
+	switch topic.Name {
+	case schemas.MarketTrades.Name:
+		trade := &schemas.Trade{Meta: meta, Price: schemas.NewDecimal(0, -2), Quantity: schemas.NewDecimal(1, -3), TakerSide: schemas.Side_SIDE_BUY}
+		return func(seq uint64, at schemas.Time) schemas.Message {
+			meta.Sequence, meta.EventTime = seq, int64(at)
+			trade.Price.Mantissa = 6134500 + int64(seq%7)
+			return trade
+		}
+	case schemas.MarketBaskets.Name:
+		bar := &schemas.Bar{Meta: meta, Volume: schemas.NewDecimal(0, -2), Basket: "venue:v"}
+		return func(seq uint64, at schemas.Time) schemas.Message {
+			end := at.Floor(time.Minute)
+			meta.EventTime, bar.Start, bar.End = int64(end), int64(end.Add(-time.Minute)), int64(end)
+			bar.Volume.Mantissa, bar.Trades = 1000+int64(seq%7), 10
+			return bar
+		}
+	}
+	return nil
+}
+
+// each runs f for every registered watchdog whose input has a sample record; a new processor is measured unasked.
+func each(t testing.TB, f func(name string, next func())) {
+	t.Helper()
+	for _, def := range processor.All() {
+		if def.Kind != processor.Watchdog {
+			continue
+		}
+		make := sample(def.Input)
+		if make == nil {
+			t.Fatalf("%s reads %s: give it a sample record here", def.Name, def.Input.Name)
+		}
+		bound, err := def.Bind(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := bound.New(processor.NewKey(def.Input.Key, "v:BTC-USD"))
+		emit := func(schemas.Message) {}
+		seq, at, reached := uint64(0), t0, t0
+		f(def.Name, func() {
+			seq++
+			at = at.Add(10 * time.Millisecond)
+			m := make(seq, at)
+			p.OnRecord(schemas.Record{Message: m, Time: schemas.TimeOf(m), Offset: int64(seq)}, emit)
+			if at.Floor(def.Step) > reached {
+				reached = at.Floor(def.Step)
+				p.OnTime(reached, emit)
+			}
+		})
+	}
+}
+
+// The record path, windows that close included, allocates nothing.
+func TestRecordsDoNotAllocate(t *testing.T) {
+	each(t, func(name string, next func()) {
+		for range 20000 {
+			next()
+		}
+		if n := testing.AllocsPerRun(20000, next); n != 0 {
+			t.Errorf("%s allocates %v times a record: it must not allocate", name, n)
+		}
+	})
+}
+
+func BenchmarkRecord(b *testing.B) {
+	each(b, func(name string, next func()) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				next()
+			}
+		})
+	})
+}
