@@ -12,6 +12,7 @@
 # the heap of a node (768m), KAFKA_PROPS more lines for its config.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=scripts/lib.sh
 . "$here/lib.sh"
 libs=${KAFKA_LIBS:-${XDG_CACHE_HOME:-$HOME/.cache}/tapewatch/kafka-libs}
 

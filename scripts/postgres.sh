@@ -7,6 +7,7 @@
 # so root's servers run as `postgres`, or `nobody` where there is no such user; DIR must be reachable for that user.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=scripts/lib.sh
 . "$here/lib.sh"
 
 # bin_dir prints the folder of initdb and postgres: the newest version installed, or the one in PATH.

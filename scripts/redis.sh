@@ -6,6 +6,7 @@
 # on the same DIR has its data.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=scripts/lib.sh
 . "$here/lib.sh"
 
 start() { # DIR PORT

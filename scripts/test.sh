@@ -11,7 +11,8 @@ path_of() { command -v "$1" 2>/dev/null || true; }
 kafka=$(path_of java)
 kafka_missing="no java; \`make deps\` installs it"
 if [ -n "$kafka" ] && [ ! -e "$libs/.complete" ] && ! fetched=$(scripts/kafka.sh fetch 2>&1); then
-  kafka= kafka_missing=$(tail -1 <<<"$fetched")
+  kafka=''
+  kafka_missing=$(tail -1 <<<"$fetched")
 fi
 postgres=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | sort -V | tail -1)
 data=${TAPEWATCH_DATA:-../shared/data}
