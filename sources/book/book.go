@@ -1,0 +1,110 @@
+// Package book keeps one instrument's order book from snapshots and differences.
+package book
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+// Number is a decimal by value, as the venue wrote it.
+type Number struct {
+	Mantissa int64
+	Exponent int32
+}
+
+// Decimal returns n as a new record field.
+func (n Number) Decimal() *schemas.Decimal { return schemas.NewDecimal(n.Mantissa, n.Exponent) }
+
+// Level is one price and the quantity that stands there; quantity zero in a difference removes the price.
+type Level struct {
+	Price, Quantity Number
+}
+
+// scale is the exponent that prices are compared at: ten decimals leave room up to 900 million.
+const scale = -10
+
+// ErrPrice says that a price cannot be compared with the others: too large or too fine.
+var ErrPrice = errors.New("price out of range")
+
+type entry struct {
+	key int64 // price x 10^10
+	Level
+}
+
+// Book is both sides. The zero value is an empty book. Not for concurrent use.
+type Book struct {
+	// The best level is the last: most changes are near it, so little moves.
+	bids []entry // ascending
+	asks []entry // descending
+}
+
+// Clear empties the book.
+func (b *Book) Clear() { b.bids, b.asks = b.bids[:0], b.asks[:0] }
+
+// Apply sets levels on both sides. After an error the book is not to be trusted.
+func (b *Book) Apply(bids, asks []Level) error {
+	for _, l := range bids {
+		key, err := keyOf(l.Price)
+		if err != nil {
+			return err
+		}
+		b.bids = set(b.bids, key, 1, l)
+	}
+	for _, l := range asks {
+		key, err := keyOf(l.Price)
+		if err != nil {
+			return err
+		}
+		b.asks = set(b.asks, key, -1, l)
+	}
+	return nil
+}
+
+func keyOf(n Number) (int64, error) {
+	d := schemas.Decimal{Mantissa: n.Mantissa, Exponent: n.Exponent}
+	key, ok := d.Rescale(scale)
+	if !ok {
+		return 0, fmt.Errorf("%w: %s", ErrPrice, d.Text())
+	}
+	return key, nil
+}
+
+// set changes one price; sign is 1 for an ascending side and -1 for a descending one.
+func set(side []entry, key, sign int64, l Level) []entry {
+	i, found := slices.BinarySearchFunc(side, key*sign, func(e entry, want int64) int {
+		switch have := e.key * sign; {
+		case have < want:
+			return -1
+		case have > want:
+			return 1
+		}
+		return 0
+	})
+	switch {
+	case l.Quantity.Mantissa == 0 && found:
+		return slices.Delete(side, i, i+1)
+	case l.Quantity.Mantissa == 0:
+		return side
+	case found:
+		side[i].Level = l
+		return side
+	}
+	return slices.Insert(side, i, entry{key, l})
+}
+
+// Depth returns how many levels stand on the two sides.
+func (b *Book) Depth() (bids, asks int) { return len(b.bids), len(b.asks) }
+
+// Bid returns the i-th best bid, 0 the best; i must be less than the depth.
+func (b *Book) Bid(i int) Level { return b.bids[len(b.bids)-1-i].Level }
+
+// Ask returns the i-th best ask.
+func (b *Book) Ask(i int) Level { return b.asks[len(b.asks)-1-i].Level }
+
+// Crossed says that the best bid is not below the best ask.
+func (b *Book) Crossed() bool {
+	return len(b.bids) > 0 && len(b.asks) > 0 && b.bids[len(b.bids)-1].key >= b.asks[len(b.asks)-1].key
+}
