@@ -1,0 +1,272 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream"
+	"github.com/tapewatch/tapewatch/stream/cluster"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+// A Verdict compares what the group has committed with a single-threaded run of the same tasks over the committed input.
+type Verdict struct {
+	Processor string
+	// Input is the number of committed input records, Expected and Committed that of outputs.
+	Input, Expected, Committed int
+	// Missing outputs are in the model only, Extra ones in the topic only, Duplicate ones more than once in the topic.
+	// Disordered counts outputs of one input partition that come out of their order.
+	Missing, Extra, Duplicate, Disordered int
+	// Aborted outputs are visible to read_uncommitted only: the faults hit open transactions.
+	Aborted int
+	// StateKeys were compared with the last snapshot, StateWrong of them differ.
+	StateKeys, StateWrong int
+	// Unfinished input was not committed: the group had not caught up.
+	Unfinished int64
+}
+
+// Clean reports whether the output and the state are exactly the model's, over all of the input.
+func (v Verdict) Clean() bool {
+	return v.Missing+v.Extra+v.Duplicate+v.Disordered+v.StateWrong == 0 && v.Unfinished == 0 && v.Expected > 0 && v.StateKeys > 0
+}
+
+// String prints the figures.
+func (v Verdict) String() string {
+	return fmt.Sprintf("%s: input %d, outputs expected %d, committed %d; missing %d, extra %d, duplicate %d, out of order %d; "+
+		"aborted outputs visible to read_uncommitted %d; state of %d keys, %d wrong; input not committed %d",
+		v.Processor, v.Input, v.Expected, v.Committed, v.Missing, v.Extra, v.Duplicate, v.Disordered, v.Aborted, v.StateKeys, v.StateWrong, v.Unfinished)
+}
+
+// Judge reads everything back and compares. Only events of the processor count, so several may share the topic.
+func Judge(ctx context.Context, c cluster.Config, b *processor.Bound, policy processor.TimePolicy) (Verdict, error) {
+	v := Verdict{Processor: b.Name}
+	cl, err := kgo.NewClient(append(c.Options(nil), kgo.FetchIsolationLevel(kgo.ReadUncommitted()))...)
+	if err != nil {
+		return v, fmt.Errorf("connecting: %w", err)
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	want, err := v.model(ctx, c, adm, b, policy)
+	if err != nil {
+		return v, err
+	}
+	committed, ends, err := v.outputs(ctx, c, adm, b)
+	if err != nil {
+		return v, err
+	}
+	v.compare(want, committed)
+	total, err := countUncommitted(ctx, c, b, ends)
+	v.Aborted = total - v.Committed
+	return v, err
+}
+
+// collector keeps outputs as (id, bytes).
+type collector struct {
+	processor.Discard
+	events []*schemas.Event
+}
+
+func (c *collector) Emit(m schemas.Message) {
+	if e, ok := proto.Clone(m).(*schemas.Event); ok {
+		c.events = append(c.events, e)
+	}
+}
+
+// Undo takes the last n back.
+func (c *collector) Undo(n int) { c.events = c.events[:len(c.events)-n] }
+
+// model runs one task per partition up to the group's committed offset, and compares its state with the last snapshot.
+func (v *Verdict) model(ctx context.Context, c cluster.Config, adm *kadm.Client, b *processor.Bound, policy processor.TimePolicy) (map[int32][]*schemas.Event, error) {
+	topic := c.Topic(b.Input.Name)
+	offsets, err := adm.FetchOffsets(ctx, c.Group(b.Name))
+	if err != nil {
+		return nil, fmt.Errorf("fetching committed offsets: %w", err)
+	}
+	ends, err := adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", topic, err)
+	}
+	want := map[int32][]*schemas.Event{}
+	for p, end := range ends[topic] {
+		at := int64(0)
+		if o, ok := offsets.Lookup(topic, p); ok {
+			at = o.At
+		}
+		v.Unfinished += end.Offset - at
+		sink := &collector{}
+		history := func(from, to int64, fn func(processor.Input)) error {
+			return stream.ReadRange(ctx, c, topic, p, from, to, func(r *kgo.Record) error { fn(input(b, r)); return nil })
+		}
+		task := processor.NewTask(b, p, 0, policy, sink, history)
+		err := stream.ReadRange(ctx, c, topic, p, 0, at, func(r *kgo.Record) error {
+			v.Input++
+			task.Process(input(b, r))
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("running the model: %w", err)
+		}
+		want[p] = sink.events
+		v.Expected += len(sink.events)
+		if err := v.state(ctx, c, b, p, at, task); err != nil {
+			return nil, err
+		}
+	}
+	return want, nil
+}
+
+func input(b *processor.Bound, r *kgo.Record) processor.Input {
+	in := processor.Input{Key: r.Key, Value: r.Value, Offset: r.Offset}
+	in.Type, in.ContentType = b.Input.TypeFromHeader(len(r.Headers), func(i int) (string, []byte) { return r.Headers[i].Key, r.Headers[i].Value })
+	return in
+}
+
+// state compares the last snapshot, which a graceful stop has left at the committed offset, with the model's.
+func (v *Verdict) state(ctx context.Context, c cluster.Config, b *processor.Bound, p int32, at int64, task *processor.Task) error {
+	marker, have, err := stream.ReadState(ctx, c, b.Name, p)
+	if err != nil {
+		return err
+	}
+	want, err := task.StateBytes(0)
+	if err != nil {
+		return fmt.Errorf("writing the model's state: %w", err)
+	}
+	v.StateKeys += len(want)
+	if at > 0 && marker.GetNextOffset() != at {
+		v.StateWrong += len(want)
+		return nil
+	}
+	for k, w := range want {
+		if !bytesEqual(have[k], w) {
+			v.StateWrong++
+		}
+		delete(have, k)
+	}
+	v.StateWrong += len(have)
+	return nil
+}
+
+// bytesEqual compares two key states but for the offset of the snapshot that they were written in.
+func bytesEqual(have, want []byte) bool {
+	var a, b schemas.KeyState
+	if proto.Unmarshal(have, &a) != nil || proto.Unmarshal(want, &b) != nil {
+		return false
+	}
+	a.NextOffset, b.NextOffset = 0, 0
+	return proto.Equal(&a, &b)
+}
+
+// outputs reads the processor's committed events, by the input partition that they came from.
+func (v *Verdict) outputs(ctx context.Context, c cluster.Config, adm *kadm.Client, b *processor.Bound) (map[int32][]*schemas.Event, map[int32]int64, error) {
+	topic := c.Topic(b.Output.Name)
+	ends, err := adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing %s: %w", topic, err)
+	}
+	out, at := map[int32][]*schemas.Event{}, map[int32]int64{}
+	for p, end := range ends[topic] {
+		at[p] = end.Offset
+		err := stream.ReadRange(ctx, c, topic, p, 0, end.Offset, func(r *kgo.Record) error {
+			e := &schemas.Event{}
+			if err := proto.Unmarshal(r.Value, e); err != nil {
+				return fmt.Errorf("reading the event at offset %d: %w", r.Offset, err)
+			}
+			if e.Detector == b.Name {
+				v.Committed++
+				from := e.Position.GetPartition()
+				out[from] = append(out[from], e)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading outputs: %w", err)
+		}
+	}
+	return out, at, nil
+}
+
+// compare goes both ways. Events of one key keep their order, as they share an output partition.
+func (v *Verdict) compare(want, have map[int32][]*schemas.Event) {
+	seen := map[string]*schemas.Event{}
+	last := map[string]int64{}
+	for _, events := range have {
+		for _, e := range events {
+			if seen[e.Id] != nil {
+				v.Duplicate++
+				continue
+			}
+			seen[e.Id] = e
+			if at := e.Position.GetOffset(); at < last[e.Key] {
+				v.Disordered++
+			} else {
+				last[e.Key] = at
+			}
+		}
+	}
+	for _, events := range want {
+		for _, e := range events {
+			got := seen[e.Id]
+			switch {
+			case got == nil:
+				v.Missing++
+				continue
+			case !proto.Equal(got, e):
+				v.Extra++ // the same id with other contents
+			}
+			delete(seen, e.Id)
+		}
+	}
+	v.Extra += len(seen)
+}
+
+// countUncommitted counts the processor's outputs as read_uncommitted shows them: aborted ones are among them.
+func countUncommitted(ctx context.Context, c cluster.Config, b *processor.Bound, ends map[int32]int64) (int, error) {
+	topic := c.Topic(b.Output.Name)
+	starts := map[int32]kgo.Offset{}
+	left := 0
+	for p, end := range ends {
+		if end > 0 {
+			starts[p] = kgo.NewOffset().At(0)
+			left++
+		}
+	}
+	cl, err := kgo.NewClient(append(c.Options(nil), kgo.FetchIsolationLevel(kgo.ReadUncommitted()), kgo.KeepControlRecords(),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts}))...)
+	if err != nil {
+		return 0, fmt.Errorf("connecting: %w", err)
+	}
+	defer cl.Close()
+	n := 0
+	name := "tapewatch.v1.Event"
+	for left > 0 {
+		fetches := cl.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			return n, fmt.Errorf("reading uncommitted outputs: %w", err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if r.Offset == ends[r.Partition]-1 {
+				left--
+			}
+			if !r.Attrs.IsControl() && isEvent(r, name, b.Name) {
+				n++
+			}
+		})
+	}
+	return n, nil
+}
+
+func isEvent(r *kgo.Record, typ, detector string) bool {
+	for _, h := range r.Headers {
+		if h.Key == "ce_type" && !strings.HasSuffix(string(h.Value), typ) {
+			return false
+		}
+	}
+	e := &schemas.Event{}
+	return proto.Unmarshal(r.Value, e) == nil && e.Detector == detector
+}

@@ -1,0 +1,151 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/cluster"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+// GroupOptions make a Group.
+type GroupOptions struct {
+	Bound   *processor.Bound
+	Cluster cluster.Config
+	Config  Config
+	// Slot numbers the processes of one processor: transactional id and static membership come from it.
+	Slot int
+	// Leave gives the static membership up at the end, so that the others take the partitions at once.
+	Leave bool
+	// Encoder says how outputs are encoded (registry framing, JSON); the zero value writes bare Protobuf.
+	Encoder schemas.Encoder
+	// SchemaTypes resolves inputs in registry framing; nil refuses them.
+	SchemaTypes func(id uint32, index []int) (string, error)
+	Log         *slog.Logger
+	// Metrics may be nil.
+	Metrics *Metrics
+}
+
+// A Group runs one processor's consumer group in this process.
+type Group struct {
+	options GroupOptions
+	bound   *processor.Bound
+	config  Config
+	cluster cluster.Config
+	log     *slog.Logger
+	meter   *meter
+	health  health
+	crash   failpoint
+}
+
+// ErrFenced is wrapped by the error of a group whose slot another process runs.
+var ErrFenced = errors.New("another process runs this slot")
+
+// ErrRefused is wrapped by the errors that no restart heals: lost data, state that does not fit, topics that do not fit.
+// They say how to go on.
+var ErrRefused = errors.New("refusing to start")
+
+// NewGroup checks the options.
+func NewGroup(o GroupOptions) (*Group, error) {
+	if err := errors.Join(o.Config.Validate(), o.Cluster.Validate()); err != nil {
+		return nil, err
+	}
+	if o.Bound == nil {
+		return nil, errors.New("making a group: the processor is missing")
+	}
+	if o.Slot < 0 {
+		return nil, fmt.Errorf("making the group of %s: slot is %d: it must not be negative", o.Bound.Name, o.Slot)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	g := &Group{
+		options: o, bound: o.Bound, config: o.Config, cluster: o.Cluster, meter: newMeter(o.Metrics, o.Bound, o.Slot), crash: readFailpoint(),
+		log: o.Log.With("processor", o.Bound.Name, "slot", o.Slot),
+	}
+	g.health.set(starting, "not running yet")
+	return g, nil
+}
+
+// Run processes until ctx ends, then commits and snapshots what it has within StopDeadline and returns nil. An error
+// of a client ends that client: Run makes a new one and restores from the committed state, unless the error is one that
+// no restart heals.
+func (g *Group) Run(ctx context.Context) error {
+	failures := 0
+	for {
+		commits, err := g.session(ctx)
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = nil // stopped before there was anything to commit
+		}
+		if err == nil || ctx.Err() != nil {
+			g.health.set(starting, "stopped")
+			return g.leave(ctx, err)
+		}
+		g.health.set(unhealthy, err.Error())
+		g.meter.health(unhealthy)
+		if commits > 0 {
+			failures = 0
+		}
+		failures++
+		if errors.Is(err, ErrFenced) || errors.Is(err, ErrRefused) || failures > g.config.Restarts {
+			return fmt.Errorf("running %s: %w", g.bound.Name, err)
+		}
+		g.log.Warn("client failed; a new one restores from the committed state", "error", err, "attempt", failures)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(min(100*time.Millisecond<<min(failures, 6), 5*time.Second)):
+		}
+	}
+}
+
+// session runs one client until it fails or ctx ends.
+func (g *Group) session(ctx context.Context) (commits int, err error) {
+	s, err := newSession(ctx, g)
+	if err != nil {
+		return 0, err
+	}
+	err = s.run(ctx)
+	s.close()
+	return s.commits, err
+}
+
+// leave gives the static membership up when that was asked for.
+func (g *Group) leave(ctx context.Context, err error) error {
+	if !g.options.Leave {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.config.StopDeadline)
+	defer cancel()
+	cl, cerr := kgo.NewClient(g.cluster.Options(nil)...)
+	if cerr != nil {
+		return errors.Join(err, fmt.Errorf("leaving group %s: %w", g.groupName(), cerr))
+	}
+	defer cl.Close()
+	resp, lerr := kadm.NewClient(cl).LeaveGroup(ctx, kadm.LeaveGroup(g.groupName()).Reason("stopped with leave").InstanceIDs(g.instanceID()))
+	if lerr == nil {
+		lerr = resp.Error()
+	}
+	if lerr != nil {
+		return errors.Join(err, fmt.Errorf("leaving group %s as %s: %w", g.groupName(), g.instanceID(), lerr))
+	}
+	return err
+}
+
+func (g *Group) groupName() string { return g.cluster.Group(g.bound.Name) }
+
+// instanceID is also the transactional id: both belong to the slot.
+func (g *Group) instanceID() string {
+	return fmt.Sprintf("%s%s-%d", g.cluster.Prefix, g.bound.Name, g.options.Slot)
+}

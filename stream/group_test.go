@@ -1,0 +1,223 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream"
+	"github.com/tapewatch/tapewatch/stream/chaos"
+	"github.com/tapewatch/tapewatch/stream/cluster"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+const partitions = 4
+
+// world is a fake cluster with the topics of the chaos processor.
+type world struct {
+	*testing.T
+	fake *kfake.Cluster
+	c    cluster.Config
+	adm  *kadm.Client
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1),
+		kfake.SeedTopics(partitions, schemas.MarketTrades.Name, schemas.Events.Name, schemas.StateTopic(chaos.Name).Name, schemas.DeadLetters.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fake.Close)
+	w := &world{T: t, fake: fake, c: cluster.Defaults()}
+	w.c.Brokers = fake.ListenAddrs()
+	cl, err := kgo.NewClient(w.c.Options(nil)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	w.adm = kadm.NewClient(cl)
+	return w
+}
+
+func bind(t *testing.T, config string) *processor.Bound {
+	t.Helper()
+	d, err := processor.Lookup(chaos.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := d.BindJSON([]byte(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// testConfig snapshots often, so that restores meet snapshots.
+func testConfig() stream.Config {
+	c := stream.Defaults()
+	c.SnapshotInterval, c.Restarts = 200*time.Millisecond, 3
+	return c
+}
+
+// running is a group at work.
+type running struct {
+	t     *testing.T
+	group *stream.Group
+	stop  context.CancelFunc
+	done  chan error
+}
+
+func (w *world) start(o stream.GroupOptions) *running {
+	w.Helper()
+	if o.Bound == nil {
+		o.Bound = bind(w.T, "")
+	}
+	if o.Config == (stream.Config{}) {
+		o.Config = testConfig()
+	}
+	o.Cluster = w.c
+	if testing.Verbose() {
+		o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	g, err := stream.NewGroup(o)
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(w.Context())
+	r := &running{t: w.T, group: g, stop: stop, done: make(chan error, 1)}
+	go func() { r.done <- g.Run(ctx) }()
+	return r
+}
+
+// end stops the group gracefully.
+func (r *running) end() {
+	r.t.Helper()
+	r.stop()
+	select {
+	case err := <-r.done:
+		if err != nil {
+			r.t.Fatalf("a graceful stop gave %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		r.t.Fatal("the group does not stop")
+	}
+}
+
+func (w *world) load(l chaos.Load) {
+	w.Helper()
+	if l.Keys == 0 {
+		l.Keys = 37
+	}
+	if l.PerSecond == 0 {
+		l.PerSecond = 1000
+	}
+	if err := l.Run(w.Context(), w.c, partitions); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// caughtUp waits until every input offset is committed.
+func (w *world) caughtUp() {
+	w.Helper()
+	for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		left := w.lag()
+		if left == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.Fatalf("the group does not catch up: %d records are not committed", left)
+		}
+	}
+}
+
+func (w *world) lag() int64 {
+	w.Helper()
+	ends, err := w.adm.ListEndOffsets(w.Context(), schemas.MarketTrades.Name)
+	if err != nil {
+		w.Fatal(err)
+	}
+	offsets, err := w.adm.FetchOffsets(w.Context(), w.c.Group(chaos.Name))
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		w.Fatal(err)
+	}
+	left := int64(0)
+	for p, end := range ends[schemas.MarketTrades.Name] {
+		at := int64(0)
+		if o, ok := offsets.Lookup(schemas.MarketTrades.Name, p); ok {
+			at = o.At
+		}
+		left += end.Offset - at
+	}
+	return left
+}
+
+func (w *world) judge(b *processor.Bound) chaos.Verdict {
+	w.Helper()
+	if b == nil {
+		b = bind(w.T, "")
+	}
+	v, err := chaos.Judge(w.Context(), w.c, b, processor.DefaultTimePolicy())
+	if err != nil {
+		w.Fatal(err)
+	}
+	return v
+}
+
+func (w *world) clean(b *processor.Bound) {
+	w.Helper()
+	if v := w.judge(b); !v.Clean() {
+		w.Fatal(v)
+	}
+}
+
+func TestGroupIsExactlyOnceThroughAGracefulStop(t *testing.T) {
+	w := newWorld(t)
+	w.load(chaos.Load{Records: 20_000})
+	r := w.start(stream.GroupOptions{})
+	w.caughtUp()
+	if c := r.group.Component(); c.State != "healthy" {
+		t.Errorf("a group that has caught up is %s: %s", c.State, c.Reason)
+	}
+	r.end()
+	w.clean(nil)
+
+	w.load(chaos.Load{Records: 20_000, First: 20_000})
+	r = w.start(stream.GroupOptions{})
+	w.caughtUp()
+	r.end()
+	w.clean(nil)
+}
+
+func TestGroupOptionsAreChecked(t *testing.T) {
+	c := stream.Defaults()
+	c.Transaction = c.SessionTimeout
+	if _, err := stream.NewGroup(stream.GroupOptions{Bound: bind(t, ""), Config: c, Cluster: cluster.Defaults()}); err == nil {
+		t.Error("a transaction timeout below session plus rebalance timeout was taken")
+	}
+	if _, err := stream.NewGroup(stream.GroupOptions{Config: stream.Defaults(), Cluster: cluster.Defaults()}); err == nil {
+		t.Error("a group without a processor was taken")
+	}
+}
+
+func TestGroupRefusesTopicsThatDoNotFit(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.adm.DeleteTopics(t.Context(), schemas.StateTopic(chaos.Name).Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.adm.CreateTopic(t.Context(), partitions+1, 1, nil, schemas.StateTopic(chaos.Name).Name); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-w.start(stream.GroupOptions{}).done; !errors.Is(err, stream.ErrRefused) {
+		t.Fatalf("a state topic with another partition count gave %v, want a refusal", err)
+	}
+}

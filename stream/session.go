@@ -1,0 +1,311 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A session is one life of the group's client.
+type session struct {
+	group  *Group
+	route  *route
+	client *kgo.Client
+	// transact is nil at least once.
+	transact *kgo.GroupTransactSession
+	// side is a second client, without the group: restores and administration. The group's client only ever stands at
+	// committed offsets, because seeking it back would move the commit back.
+	side *kgo.Client
+
+	mu      sync.Mutex // guards the fields below and the state and cancel of every part
+	parts   map[int32]*part
+	revoked bool // partitions were taken away since the last End
+	done    []finished
+	refused error
+	cancel  context.CancelFunc // of the poll in hand
+
+	restores sync.WaitGroup
+
+	// Owned by Run.
+	commits int
+	aborts  int // in a row
+	trouble string
+	working []*part
+	waiting time.Time
+}
+
+// finished is a restore that has ended.
+type finished struct {
+	part *part
+	r    *restore
+	err  error
+}
+
+func newSession(ctx context.Context, g *Group) (*session, error) {
+	s := &session{group: g, parts: map[int32]*part{}, cancel: func() {}}
+	var err error
+	if s.side, err = kgo.NewClient(append(g.cluster.Options(nil), kgo.WithLogger(quiet{g.log}))...); err != nil {
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
+	check, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if s.route, err = g.makeRoute(check, s.side); err == nil && g.config.Transactions {
+		err = g.checkTransactions(check, s.side)
+	}
+	if err == nil {
+		err = s.connect(ctx)
+	}
+	if err != nil {
+		s.side.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// connect joins the group. The settings and their reasons are in docs/adr and in the comments of Config.
+func (s *session) connect(ctx context.Context) error {
+	g, c := s.group, s.group.config
+	// The group's goroutine may call back before the constructor below has returned.
+	joined := make(chan struct{})
+	defer close(joined)
+	opts := append(g.cluster.Options(nil),
+		kgo.WithLogger(quiet{g.log}),
+		kgo.ConsumerGroup(g.groupName()), kgo.ConsumeTopics(s.route.inputName),
+		kgo.InstanceID(g.instanceID()), kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.SessionTimeout(c.SessionTimeout), kgo.HeartbeatInterval(c.Heartbeat), kgo.RebalanceTimeout(c.Rebalance),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.DisableAutoCommit(),
+		kgo.FetchMaxWait(c.FetchWait), kgo.FetchMaxBytes(int32(c.FetchBytes)), kgo.FetchMaxPartitionBytes(int32(c.FetchBytes/2)),
+		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1_000_000), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.OnPartitionsAssigned(func(_ context.Context, cl *kgo.Client, m map[string][]int32) { s.assigned(cl, m[s.route.inputName]) }),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.lost(m[s.route.inputName]) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.lost(m[s.route.inputName]) }),
+		kgo.AdjustFetchOffsetsFn(func(fctx context.Context, m map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			<-joined
+			return s.adjust(ctx, fctx, m)
+		}),
+	)
+	if !c.Transactions {
+		cl, err := kgo.NewClient(opts...)
+		if err != nil {
+			return fmt.Errorf("joining group %s: %w", g.groupName(), err)
+		}
+		s.client = cl
+		return nil
+	}
+	tr, err := kgo.NewGroupTransactSession(append(opts,
+		kgo.TransactionalID(g.instanceID()), kgo.TransactionTimeout(c.Transaction),
+		kgo.ConcurrentTransactionsBackoff(time.Millisecond))...)
+	if err != nil {
+		return fmt.Errorf("joining group %s: %w", g.groupName(), err)
+	}
+	s.transact, s.client = tr, tr.Client()
+	return nil
+}
+
+// close ends both clients. A static member stays in the group: its restart takes the same partitions without a rebalance.
+func (s *session) close() {
+	s.each(func(p *part) {
+		if p.cancel != nil {
+			p.cancel()
+		}
+	})
+	s.restores.Wait()
+	s.client.Close()
+	s.side.Close()
+}
+
+// assigned is called before the offsets of new partitions are fetched: they stay paused until they are restored.
+func (s *session) assigned(cl *kgo.Client, nums []int32) {
+	if len(nums) == 0 {
+		return
+	}
+	cl.PauseFetchPartitions(map[string][]int32{s.route.inputName: nums})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range nums {
+		if old := s.parts[n]; old != nil {
+			old.drop()
+		}
+		s.parts[n] = newPart(n)
+	}
+}
+
+// lost is called when partitions are revoked or lost. Run lets go of them when it comes by; a transaction that they are in
+// cannot commit any more.
+func (s *session) lost(nums []int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revoked = true
+	for _, n := range nums {
+		if p := s.parts[n]; p != nil {
+			p.drop()
+			delete(s.parts, n)
+		}
+	}
+	s.cancel()
+}
+
+// drop ends what goes on for the part. The caller holds mu.
+func (p *part) drop() {
+	p.gone.Store(true)
+	if p.cancel != nil {
+		p.cancel()
+	}
+}
+
+// adjust learns the committed offsets of new partitions and starts their restores. It returns them as they are; only where
+// nothing is committed it names the log start, so that an abort rewinds to an offset that exists.
+func (s *session) adjust(ctx, fetch context.Context, m map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	offsets := m[s.route.inputName]
+	if len(offsets) == 0 {
+		return m, nil
+	}
+	at, err := logBounds(fetch, kadm.NewClient(s.side), s.route.inputName)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n, o := range offsets {
+		committed := o.EpochOffset().Offset
+		had := committed >= 0
+		if !had {
+			committed = at[n].start
+			offsets[n] = kgo.NewOffset().At(committed)
+		}
+		p := s.parts[n]
+		if p == nil {
+			p = newPart(n)
+			s.parts[n] = p
+		}
+		if p.state != partAssigned {
+			p.drop() // offsets were fetched anew: begin again
+			p = newPart(n)
+			s.parts[n] = p
+			s.client.PauseFetchPartitions(map[string][]int32{s.route.inputName: {n}})
+		}
+		s.restore(ctx, p, committed, had)
+	}
+	return m, nil
+}
+
+// restore starts the goroutine that rebuilds a part's task at a committed offset. The caller holds mu.
+func (s *session) restore(ctx context.Context, p *part, committed int64, had bool) {
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.state, p.committed, p.hadCommit = partRestoring, committed, had
+	r := &restore{
+		group: s.group, route: s.route, client: s.side, partition: p.num, committed: committed, hadCommit: had, fault: &fault{},
+	}
+	s.restores.Add(1)
+	go func() {
+		defer s.restores.Done()
+		err := r.run(ctx)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.done = append(s.done, finished{p, r, err})
+		s.cancel()
+	}()
+}
+
+// each calls fn for every part.
+func (s *session) each(fn func(*part)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.parts {
+		fn(p)
+	}
+}
+
+// settle takes in what callbacks and restores have left. It runs between transactions only.
+func (s *session) settle(ctx context.Context) error {
+	s.mu.Lock()
+	revoked, done := s.revoked, s.done
+	s.revoked, s.done = false, nil
+	s.mu.Unlock()
+	if revoked {
+		if err := s.clearRevoked(ctx); err != nil {
+			return err
+		}
+		s.prune()
+	}
+	for _, f := range done {
+		if err := s.ready(f); err != nil {
+			return err
+		}
+	}
+	if revoked || len(done) > 0 {
+		s.assess()
+	}
+	return nil
+}
+
+// clearRevoked ends an empty transaction: a revocation between transactions would otherwise poison the next one, as only
+// End clears its mark. The broker hears nothing of it.
+func (s *session) clearRevoked(ctx context.Context) error {
+	if s.transact == nil {
+		return nil
+	}
+	if err := s.transact.Begin(); err != nil {
+		return s.classify(fmt.Errorf("beginning a transaction: %w", err))
+	}
+	if _, err := s.transact.End(context.WithoutCancel(ctx), kgo.TryAbort); err != nil {
+		return s.classify(fmt.Errorf("ending an empty transaction: %w", err))
+	}
+	return nil
+}
+
+// prune drops parts that the client no longer holds: a second revocation before an End is not reported.
+func (s *session) prune() {
+	held := s.client.CommittedOffsets()[s.route.inputName]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n, p := range s.parts {
+		if _, ok := held[n]; !ok && p.state == partReady {
+			p.drop()
+			delete(s.parts, n)
+		}
+	}
+}
+
+// ready puts a restored task to work and lets its partition be fetched.
+func (s *session) ready(f finished) error {
+	p, r := f.part, f.r
+	name := s.group.bound.Name
+	outcome := func(o string) { s.group.meter.m.restores.WithLabelValues(name, o).Inc() }
+	switch {
+	case p.gone.Load():
+		outcome("cancelled")
+		return nil
+	case errors.Is(f.err, ErrRefused):
+		outcome("refused")
+		return f.err
+	case f.err != nil:
+		outcome("failed")
+		return fmt.Errorf("restoring partition %d: %w", p.num, f.err)
+	}
+	outcome("done")
+	p.task, p.next, p.snappedAt, p.fault = r.task, r.next, r.snapped, r.fault
+	p.snapped, p.sinceSnap, p.committed = wallClock(), 0, r.next
+	if r.snapped != r.next && r.snapped >= 0 {
+		p.sinceSnap = int(r.next - r.snapped)
+	}
+	p.reported = p.task.Stats()
+	p.out.bind(s.route, p)
+	p.task.SetSink(&p.out)
+	if s.transact == nil {
+		s.client.SetOffsets(epochOffsets(s.route.inputName, map[int32]int64{p.num: r.next}))
+	}
+	s.mu.Lock()
+	p.state = partReady
+	s.mu.Unlock()
+	// The position is the committed offset already; only now the partition may be fetched.
+	s.client.ResumeFetchPartitions(map[string][]int32{s.route.inputName: {p.num}})
+	s.group.log.Debug("partition is restored", "partition", p.num, "offset", p.next, "snapshot", r.snapped, "keys", p.task.Instances())
+	return nil
+}
