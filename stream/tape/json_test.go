@@ -2,6 +2,7 @@ package tape
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,8 @@ func normal(t *testing.T, in []entry) []string {
 				t.Fatal(err)
 			}
 			content = "decoded"
+		} else if compact := new(bytes.Buffer); json.Compact(compact, e.Value) == nil {
+			v = compact.Bytes() // white space is not kept
 		}
 		out = append(out, fmt.Sprintf("%s/%d@%d %q(%v) %s %s %q(%v)", e.Topic, e.Partition, e.Offset, e.Key, e.Key == nil, e.Type, content, v, v == nil))
 	}
