@@ -21,7 +21,8 @@ const Partitions = 4
 // Broker starts a broker with the topics of the sinks.
 func Broker(t testing.TB) cluster.Config {
 	t.Helper()
-	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(Partitions, "events", "dlq"), kfake.SeedTopics(1, "health"))
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(Partitions, "events", "dlq"), kfake.SeedTopics(1, "health"),
+		kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "100"}))
 	if err != nil {
 		t.Fatal(err)
 	}
