@@ -29,6 +29,7 @@ type app struct {
 	noColor     bool
 
 	settings *settings
+	tree     *config.Tree
 	report   *config.Report
 	log      *slog.Logger
 }
@@ -109,7 +110,7 @@ var flagPaths = map[string]string{
 // load reads the settings and makes the logger; commands that need either call it first.
 func (a *app) load(cmd *cobra.Command) error {
 	s, tree := newSettings()
-	a.settings = s
+	a.settings, a.tree = s, tree
 	report, err := tree.Load(config.Options{
 		Files: a.files(), Environ: a.environ, Aliases: aliases(tree), Flags: cmd.Flags(), FlagPaths: flagPaths, Set: a.overrides,
 	})

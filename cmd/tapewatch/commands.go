@@ -1,10 +1,16 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
 
 // commands are all subcommands, in the order of the help.
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
-		newTopics(a), newDLQ(a), newConfig(a), newVersion(a), newMan(),
+		newProcessors(a, "detect", "Run watchdogs", detectLong, processor.Watchdog),
+		newProcessors(a, "stage", "Run stages", stageLong, processor.Stage),
+		newTail(a), newDump(a), newTopics(a), newDLQ(a), newConfig(a), newVersion(a), newMan(),
 	}
 }

@@ -69,6 +69,20 @@ type shownSetting struct {
 	Origin  string `json:"origin"`
 }
 
+// showSettings lists the settings; secrets are masked.
+func showSettings(tree *config.Tree, onlyChanged bool) []shownSetting {
+	out := []shownSetting{}
+	for _, f := range tree.Fields() {
+		if !onlyChanged || f.Origin != "default" {
+			out = append(out, shownSetting{f.Path, f.Value(), f.Origin})
+		}
+	}
+	return out
+}
+
+// shownSettings are the effective settings of this process.
+func (a *app) shownSettings() []shownSetting { return showSettings(a.tree, false) }
+
 func newConfigShow(a *app) *cobra.Command {
 	var onlyChanged bool
 	cmd := &cobra.Command{
@@ -84,16 +98,11 @@ func newConfigShow(a *app) *cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
-			data := []shownSetting{}
-			l := listing{head: []string{"SETTING", "VALUE", "ORIGIN"}}
-			for _, f := range tree.Fields() {
-				if onlyChanged && f.Origin == "default" {
-					continue
-				}
-				data = append(data, shownSetting{f.Path, f.Value(), f.Origin})
-				l.row(f.Path, f.Value(), f.Origin)
+			data := showSettings(tree, onlyChanged)
+			l := listing{head: []string{"SETTING", "VALUE", "ORIGIN"}, data: data}
+			for _, f := range data {
+				l.row(f.Setting, f.Value, f.Origin)
 			}
-			l.data = data
 			if err := a.print(l); err != nil {
 				return err
 			}

@@ -42,7 +42,7 @@ const configurationHeading = `# Configuration
 Settings come from defaults, then YAML files (` + "`--config`, or `$TAPEWATCH_CONFIG`, or `tapewatch.yaml`" + `), then the environment, then
 flags; later ones win. An unknown key is an error that names file, line and the nearest key. ` + "`tapewatch config lint`" + ` checks,
 ` + "`tapewatch config show`" + ` prints the effective value of every setting and where it comes from. Lists may be written ` + "`a,b,c`" + `
-in the environment. An environment name that has no effect yet is accepted and said to have none.`
+in the environment; an empty entry counts as not set. An environment name that has no effect yet is accepted and said to have none.`
 
 // writeCLI writes one page on every command.
 func writeCLI(b *bytes.Buffer) error {

@@ -23,7 +23,7 @@ const (
 var knobs = []knob{
 	{"LOG_LEVEL", []string{"log.level"}, ""},
 	{"WORKER_NAME", []string{"process.name"}, ""},
-	{"WORKER_METRICS_PORT", []string{"api.metrics_port"}, "Port of /metrics, /livez and /readyz for processes without the API; 0 opens none."},
+	{"WORKER_METRICS_PORT", []string{"admin.port"}, "Port of /metrics, /livez and /readyz in processes other than `up` and `serve`, which have them on the API's."},
 	{"WORKER_MEMORY_LIMIT_MB", []string{"process.memory_limit_mb"}, ""},
 	{"WORKER_CPU_LIMIT", []string{"process.cpu_limit"}, ""},
 	{"WORKER_RETRY_ATTEMPTS", []string{"supervision.retry_attempts"}, "Restarts of a source or sink that fails without having worked in between."},

@@ -7,19 +7,24 @@ import (
 	"strconv"
 	"time"
 
+	_ "github.com/tapewatch/tapewatch/detectors" // registers the watchdogs
 	"github.com/tapewatch/tapewatch/internal/config"
 	"github.com/tapewatch/tapewatch/internal/logging"
 	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
+	"github.com/tapewatch/tapewatch/stream"
 	"github.com/tapewatch/tapewatch/stream/cluster"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
 
 // settings is everything that can be set: the Config struct of each part.
 type settings struct {
-	Process   processConfig
-	Log       logging.Config
-	Kafka     cluster.Config
-	Watchdogs watchdogsConfig
+	Process     processConfig
+	Log         logging.Config
+	Kafka       cluster.Config
+	Stream      stream.Config
+	Watchdogs   watchdogsConfig
+	Supervision supervisionConfig
+	Admin       adminConfig
 
 	processors map[string]*processorSettings
 }
@@ -104,15 +109,21 @@ type processorSettings struct {
 // newSettings returns the defaults and the tree that a loader writes into.
 func newSettings() (*settings, *config.Tree) {
 	s := &settings{
-		Process:   processConfig{Slot: -1, DrainTimeout: 30 * time.Second, Heartbeat: 15 * time.Second},
-		Log:       logging.Defaults(),
-		Kafka:     cluster.Defaults(),
-		Watchdogs: watchdogsConfig{Enabled: true},
+		Process:     processConfig{Slot: -1, DrainTimeout: 30 * time.Second, Heartbeat: 15 * time.Second},
+		Log:         logging.Defaults(),
+		Kafka:       cluster.Defaults(),
+		Stream:      stream.Defaults(),
+		Watchdogs:   watchdogsConfig{Enabled: true},
+		Supervision: supervisionDefaults(),
+		Admin:       adminConfig{Host: "127.0.0.1"},
 	}
 	t := &config.Tree{}
 	t.Add("process", "The process as a whole.", &s.Process)
 	t.Add("log", "Log lines, on standard error.", &s.Log)
 	t.Add("kafka", "How to reach Kafka.", &s.Kafka)
+	t.Add("stream", "How processor groups run.", &s.Stream)
+	t.Add("supervision", "Restarts of sources and sinks.", &s.Supervision)
+	t.Add("admin", "The port of processes that have no API.", &s.Admin)
 	t.Add("watchdogs", "All watchdogs at once.", &s.Watchdogs)
 	s.processors = map[string]*processorSettings{}
 	for _, d := range processor.All() {

@@ -83,7 +83,7 @@ func TestLaterLayersWin(t *testing.T) {
 	}
 	report, err := tree.Load(Options{
 		Files:   []string{first, second},
-		Environ: []string{"HOME=/", "TAPEWATCH_BROKER__RATIO=3", "OLD_ON=true", "LATER=7", "TAPEWATCH_BROKER__LIMITS__BYTES=11", "WATCHDOG_TYPO=1"},
+		Environ: []string{"HOME=/", "TAPEWATCH_BROKER__RATIO=3", "OLD_ON=true", "LATER=7", "TAPEWATCH_BROKER__LIMITS__BYTES=11", "TAPEWATCH_BROKER__WAIT=", "WATCHDOG_TYPO=1"},
 		Aliases: []Alias{{Name: "OLD_ON", Path: "broker.on"}, {Name: "LATER", Note: "comes with the next part"}, {Name: "WATCHDOG_TYPE", Note: "x"}},
 		Flags:   fs, FlagPaths: map[string]string{"hosts": "broker.hosts"},
 		Set: []string{"broker.rung=zz", "broker.columns.price=4"},

@@ -32,9 +32,10 @@ func reserved(name string) bool {
 // A variable is an environment entry that sets something.
 type variable struct{ name, path, value string }
 
-// variables finds the environment entries that are ours, in the order of their names.
+// variables finds the environment entries that are ours, in the order of their names. An empty entry counts as not set, as
+// `${X:-}` in a compose file means it.
 func (t *Tree) variables(o Options, report *Report) ([]variable, []error) {
-	environ := slices.Clone(o.Environ)
+	environ := slices.DeleteFunc(slices.Clone(o.Environ), func(e string) bool { return strings.HasSuffix(e, "=") && strings.Count(e, "=") == 1 })
 	slices.Sort(environ)
 	set := map[string]bool{}
 	for _, e := range environ {

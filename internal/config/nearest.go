@@ -1,13 +1,22 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
-// suggestion returns `; did you mean "…"?` for the known name that is nearest to a mistaken one, "" when none is near.
+// suggestion returns `; did you mean "…"?` for the known name that is nearest to a mistaken one, or that it is a beginning of;
+// "" when none is near.
 func suggestion(name string, known []string) string {
 	best, distance := "", 1+max(2, len(name)/3)
 	for _, k := range known {
 		if d := editDistance(name, k); d < distance {
 			best, distance = k, d
+		}
+	}
+	for _, k := range known {
+		if best == "" && len(name) >= 5 && strings.HasPrefix(k, name) {
+			best = k
 		}
 	}
 	if best == "" {

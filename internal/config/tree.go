@@ -23,6 +23,8 @@ type Tree struct {
 type part struct {
 	path, doc string
 	target    any
+	// when says whether the target is validated; nil: always.
+	when func() bool
 }
 
 // A Field is one setting.
@@ -50,13 +52,14 @@ func (t *Tree) Add(path, doc string, target any) {
 	if t.byPath == nil {
 		t.byPath = map[string]*Field{}
 	}
-	t.parts = append(t.parts, part{path, doc, target})
+	t.parts = append(t.parts, part{path: path, doc: doc, target: target})
 	t.collect(path, v.Elem())
 }
 
-// Check mounts no field: its target's Validate runs with the others when settings are loaded. It is for rules that span parts.
-func (t *Tree) Check(target interface{ Validate() error }) {
-	t.parts = append(t.parts, part{target: target})
+// AddWhen is Add for a part that may be left out: its Validate is called only when that says so after loading.
+func (t *Tree) AddWhen(path, doc string, target any, when func() bool) {
+	t.Add(path, doc, target)
+	t.parts[len(t.parts)-1].when = when
 }
 
 func (t *Tree) collect(path string, v reflect.Value) {
@@ -146,12 +149,12 @@ func (t *Tree) owner(path string) *Field {
 	return nil
 }
 
-// Validate runs the Validate method of every mounted struct that has one and joins what they say.
+// validate runs the Validate method of every mounted struct that has one and joins what they say.
 func (t *Tree) validate() []error {
 	var errs []error
 	for _, p := range t.parts {
 		v, ok := p.target.(interface{ Validate() error })
-		if !ok {
+		if !ok || p.when != nil && !p.when() {
 			continue
 		}
 		if err := v.Validate(); err != nil {

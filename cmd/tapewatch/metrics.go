@@ -1,0 +1,18 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tapewatch/tapewatch/stream"
+)
+
+// metrics are the figures of every part, in one registry. Parts that a process does not run stay without samples.
+type metrics struct {
+	stream *stream.Metrics
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	return metrics{
+		stream: stream.NewMetrics(r),
+	}
+}
