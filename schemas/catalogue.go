@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -112,12 +113,7 @@ func TopicByName(name string) (Topic, error) {
 
 // Has reports whether the topic carries a record type.
 func (t Topic) Has(typeName string) bool {
-	for _, n := range t.Types {
-		if n == typeName {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(t.Types, typeName)
 }
 
 // KeyOf returns the record key that a message has on the topic. Ticks have none: they go to every partition.
@@ -134,6 +130,7 @@ func (t Topic) KeyOf(m Message) string {
 		return meta.Venue + ":" + meta.Symbol
 	case KeyVenue:
 		return meta.GetVenue()
+	default:
 	}
 	// A Gap on a topic of another key names that key as its symbol.
 	return meta.GetSymbol()

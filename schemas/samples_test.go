@@ -16,14 +16,14 @@ func dec(text string) *Decimal {
 	return d
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
 
 // samples is one valid record of every type that stands on a topic.
 func samples() []Message {
 	return []Message{
 		sampleTrade(),
 		&Tick{Source: "test", Time: at, Partition: 1, Partitions: 8},
-		&Gap{Meta: meta(), Channel: "trades", From: at - 1, To: at, Cause: "sequence", Missing: ptr(uint64(3))},
+		&Gap{Meta: meta(), Channel: "trades", From: at - 1, To: at, Cause: "sequence", Missing: new(uint64(3))},
 		&Quote{Meta: meta(), BidPrice: dec("1.0"), BidQuantity: dec("2"), AskPrice: dec("1.1"), AskQuantity: dec("3")},
 		&BookSnapshot{Meta: meta(), Bids: []*Level{{Price: dec("2"), Quantity: dec("1")}, {Price: dec("1.9"), Quantity: dec("1")}}, Asks: []*Level{{Price: dec("2.1"), Quantity: dec("1")}}, Depth: 20},
 		&Bar{Meta: meta(), Start: at - 60e9, End: at, Open: dec("1"), High: dec("2"), Low: dec("0.5"), Close: dec("1.5"), Volume: dec("10"), Turnover: dec("12"), Trades: 3},
@@ -31,7 +31,7 @@ func samples() []Message {
 		&OpenInterest{Meta: meta(), Quantity: dec("100"), Unit: QuantityUnit_QUANTITY_UNIT_BASE, Asset: "BTC"},
 		&Liquidation{Meta: meta(), PositionSide: Side_SIDE_BUY, OrderSide: Side_SIDE_SELL, Price: dec("10"), Quantity: dec("1"), Asset: "BTC"},
 		&Mark{Meta: meta(), MarkPrice: dec("10"), IndexPrice: dec("10.1"), Asset: "BTC"},
-		&OptionQuote{Meta: meta(), Underlying: "BTC", Strike: dec("60000"), Expiry: at, Right: OptionRight_OPTION_RIGHT_CALL, MarkIv: ptr(0.65)},
+		&OptionQuote{Meta: meta(), Underlying: "BTC", Strike: dec("60000"), Expiry: at, Right: OptionRight_OPTION_RIGHT_CALL, MarkIv: new(0.65)},
 		&Transfer{Meta: meta(), Chain: "ethereum", Asset: "USDT", TxHash: "0x1", Amount: dec("600321.88"), UsdValue: dec("600321.88"), PriceTime: at},
 		&FeedHealth{Meta: meta(), Channel: "trades", Records: 7, Connected: true, OthersAlive: true},
 		&VenueStatus{Meta: meta(), State: "online", Scope: "all", Reporter: "status_page"},
@@ -41,10 +41,10 @@ func samples() []Message {
 		&Article{Meta: meta(), Title: "t", FirstSeenAt: at},
 		&Event{
 			Id: "ab", Detector: "price_anomaly", DetectorVersion: 1, Type: "price_anomaly", Severity: High, Status: Open, DedupKey: "cd", Key: "binance:BTC-USDT",
-			EventTime: at, Description: "d", Evidence: &Evidence{Value: ptr(5.2), Legs: []string{"absolute"}, Measures: []*Measure{{Name: "change_pct", Value: 5.2, Unit: "percent"}}},
+			EventTime: at, Description: "d", Evidence: &Evidence{Value: new(5.2), Legs: []string{"absolute"}, Measures: []*Measure{{Name: "change_pct", Value: 5.2, Unit: "percent"}}},
 			Position: &Position{Topic: "market.trades", Partition: 3, Offset: 77}, Source: "test",
 		},
-		&Analysis{Meta: meta(), Worker: "technical", Score: ptr(7.5), Coverage: 1},
+		&Analysis{Meta: meta(), Worker: "technical", Score: new(7.5), Coverage: 1},
 		&Heartbeat{Instance: "tapewatch-0", Time: at, Components: []*Component{{Kind: "watchdog", Name: "price_anomaly", State: "healthy"}}},
 		&Trial{Study: "s", Start: 1, End: 2},
 		&TrialResult{Study: "s", State: "complete"},
@@ -81,7 +81,7 @@ func broken() map[string]Message {
 		"OpenInterest.unit is QUANTITY_UNIT_UNSPECIFIED": &OpenInterest{Meta: meta(), Quantity: dec("1"), Asset: "BTC"},
 		"Liquidation.position_side is SIDE_UNSPECIFIED":  &Liquidation{Meta: meta(), Quantity: dec("1"), Asset: "BTC"},
 		`Mark.asset is ""`:                               &Mark{Meta: meta(), MarkPrice: dec("1")},
-		"OptionQuote.mark_iv is":                         &OptionQuote{Meta: meta(), Underlying: "BTC", Strike: dec("1"), Expiry: at, Right: OptionRight_OPTION_RIGHT_PUT, MarkIv: ptr(math.NaN())},
+		"OptionQuote.mark_iv is":                         &OptionQuote{Meta: meta(), Underlying: "BTC", Strike: dec("1"), Expiry: at, Right: OptionRight_OPTION_RIGHT_PUT, MarkIv: new(math.NaN())},
 		"Transfer.price_time is 0":                       &Transfer{Meta: meta(), Chain: "c", Asset: "a", TxHash: "x", Amount: dec("1"), UsdValue: dec("1")},
 		`FeedHealth.channel is ""`:                       &FeedHealth{Meta: meta()},
 		`VenueStatus.state is "up"`:                      &VenueStatus{Meta: meta(), State: "up", Reporter: "probe"},

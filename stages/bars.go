@@ -72,7 +72,6 @@ type bars struct {
 	source string
 	// The last gap: buckets that it touches are incomplete. gapTo is 0 while it is open.
 	gapFrom, gapTo schemas.Time
-	late           uint32
 	closed         schemas.Time
 }
 
@@ -165,12 +164,13 @@ func (b *bars) OnTime(now schemas.Time, emit processor.Emit) {
 		}
 		end := now.Floor(length)
 		for s.next < end {
-			if len(s.open) > 0 && s.open[0].start == s.next {
+			switch {
+			case len(s.open) > 0 && s.open[0].start == s.next:
 				b.publish(s, length, &s.open[0], emit)
 				s.open = slices.Delete(s.open, 0, 1)
-			} else if length >= b.cfg.EmptyFrom.D() && end.Sub(s.next) <= maxEmpty*length {
+			case length >= b.cfg.EmptyFrom.D() && end.Sub(s.next) <= maxEmpty*length:
 				b.publish(s, length, &bucket{start: s.next, incomplete: b.gapped(s.next, length)}, emit)
-			} else {
+			default:
 				// Nothing to publish until the next bucket that holds trades, or the end.
 				s.next = end
 				if len(s.open) > 0 {

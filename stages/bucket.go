@@ -43,6 +43,7 @@ func (b *bucket) add(t *schemas.Trade, at schemas.Time) {
 		b.buy.Add(t.Quantity.Mantissa, t.Quantity.Exponent)
 	case schemas.Side_SIDE_UNSPECIFIED:
 		b.sidesKnown = false
+	case schemas.Side_SIDE_SELL:
 	}
 	ms := int64(at) / 1e6
 	if b.trades > 0 && ms == b.lastMs && t.TakerSide == b.lastSide && t.TakerSide != schemas.Side_SIDE_UNSPECIFIED {

@@ -3,6 +3,7 @@ package stages
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func trades(r *rand.Rand) []schemas.Message {
 
 func trade(symbol string, seq uint64, at schemas.Time, price, qty int64, side schemas.Side) *schemas.Trade {
 	return &schemas.Trade{
-		Meta:  &schemas.Meta{Source: "test", Venue: "v", Symbol: symbol, Id: fmt.Sprint(seq), Sequence: seq, EventTime: int64(at), ReceiveTime: int64(at)},
+		Meta:  &schemas.Meta{Source: "test", Venue: "v", Symbol: symbol, Id: strconv.FormatUint(seq, 10), Sequence: seq, EventTime: int64(at), ReceiveTime: int64(at)},
 		Price: schemas.NewDecimal(price, -2), Quantity: schemas.NewDecimal(qty, -3), TakerSide: side,
 	}
 }

@@ -2,6 +2,8 @@
 package dedup
 
 import (
+	"slices"
+
 	"github.com/tapewatch/tapewatch/internal/pack"
 	"github.com/tapewatch/tapewatch/schemas"
 )
@@ -36,10 +38,8 @@ func (r *Recent) Seen(m *schemas.Meta) bool {
 	if r.full {
 		n = window
 	}
-	for _, have := range r.ids[:n] {
-		if have == id {
-			return true
-		}
+	if slices.Contains(r.ids[:n], id) {
+		return true
 	}
 	r.push(id)
 	return false

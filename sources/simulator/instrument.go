@@ -69,11 +69,10 @@ func (in *instrument) second(now schemas.Time, factor float64, out []drawn) []dr
 	in.event.applied = shift
 
 	n := poisson(in.rng, in.rate*season*activity)
-	at := now
 	for i := range n {
 		// Spread evenly with jitter; strictly after now, at most now+1s.
 		width := int64(time.Second) / int64(n)
-		at = now.Add(time.Duration(int64(i)*width + 1 + in.rng.Int64N(width)))
+		at := now.Add(time.Duration(int64(i)*width + 1 + in.rng.Int64N(width)))
 		p := from + (to-from)*float64(i+1)/float64(n)
 		spread := 0.0001 * in.rng.NormFloat64()
 		price := int64(math.Exp(p+spread) * 1e4)

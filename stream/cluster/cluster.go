@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -31,10 +32,8 @@ func (c Config) Validate() error {
 	if len(c.Brokers) == 0 {
 		return errors.New("kafka.brokers is empty: it must name at least one host:port")
 	}
-	for _, b := range c.Brokers {
-		if b == "" {
-			return fmt.Errorf("kafka.brokers is %q: each entry must be host:port", c.Brokers)
-		}
+	if slices.Contains(c.Brokers, "") {
+		return fmt.Errorf("kafka.brokers is %q: each entry must be host:port", c.Brokers)
 	}
 	return nil
 }

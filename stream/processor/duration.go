@@ -2,6 +2,7 @@ package processor
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -18,8 +19,8 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
 	if err != nil {
-		var seconds int64
-		if _, serr := fmt.Sscanf(string(text), "%d", &seconds); serr != nil || fmt.Sprint(seconds) != string(text) {
+		seconds, nerr := strconv.ParseInt(string(text), 10, 32)
+		if nerr != nil {
 			return fmt.Errorf("duration %q must be like 30s or 15m, or a number of seconds", text)
 		}
 		v = time.Duration(seconds) * time.Second

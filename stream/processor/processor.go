@@ -47,6 +47,7 @@ func NewKey(kind schemas.KeyKind, text string) Key {
 		}
 	case schemas.KeyVenue:
 		k.Venue, k.Symbol = text, ""
+	default:
 	}
 	return k
 }

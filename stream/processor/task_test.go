@@ -107,7 +107,7 @@ func (a *adder) RestoreState(src []byte) error {
 		return errors.New("adder: unknown layout")
 	}
 	a.changed, a.armed = src[1]&1 != 0, src[1]&2 != 0
-	n := 0
+	var n int
 	a.sum, n = binary.Varint(src[2:])
 	a.lates, _ = binary.Varint(src[2+n:])
 	return nil
