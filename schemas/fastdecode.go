@@ -23,26 +23,24 @@ type barScratch struct {
 	open, high, low, close, volume, buyVol, turnover Decimal
 }
 
-// wire reads the fields of one message; bad is set once and for all when the plain case is left.
+// wire reads the fields of one message; bad is set once and for all when the plain case is left. Its methods are small enough
+// to be inlined: that is half of the speed.
 type wire struct {
 	b    []byte
+	i    int
 	seen uint32
 	bad  bool
 }
 
-// next returns the next field number and wire type; 0 at the end or when giving up.
+// next returns the next tag; 0 at the end or when giving up.
 func (w *wire) next() uint32 {
-	if len(w.b) == 0 || w.bad {
+	if w.i >= len(w.b) || w.bad {
 		return 0
 	}
-	tag := uint32(w.b[0])
-	if tag >= 0x80 || tag < 8 { // fields above 15 and field 0: not plain
-		w.bad = true
-		return 0
-	}
-	w.b = w.b[1:]
-	bit := uint32(1) << (tag >> 3)
-	if w.seen&bit != 0 {
+	tag := uint32(w.b[w.i])
+	w.i++
+	bit := uint32(1) << (tag >> 3 & 31)
+	if tag-8 >= 0x78 || w.seen&bit != 0 { // fields above 15, field 0, a field again: not plain
 		w.bad = true
 		return 0
 	}
@@ -51,18 +49,30 @@ func (w *wire) next() uint32 {
 }
 
 func (w *wire) varint() uint64 {
-	if len(w.b) > 0 && w.b[0] < 0x80 {
-		v := uint64(w.b[0])
-		w.b = w.b[1:]
-		return v
+	if w.i < len(w.b) && w.b[w.i] < 0x80 {
+		w.i++
+		return uint64(w.b[w.i-1])
 	}
-	v, n := binary.Uvarint(w.b)
-	if n <= 0 {
-		w.bad = true
-		return 0
+	return w.longVarint()
+}
+
+func (w *wire) longVarint() uint64 {
+	var v uint64
+	for shift := uint(0); shift < 63 && w.i < len(w.b); shift += 7 {
+		c := w.b[w.i]
+		w.i++
+		v |= uint64(c&0x7f) << shift
+		if c < 0x80 {
+			return v
+		}
 	}
-	w.b = w.b[n:]
-	return v
+	// The tenth byte, or the end: rare enough for the general way.
+	if w.i < len(w.b) && w.b[w.i] <= 1 {
+		w.i++
+		return v | uint64(w.b[w.i-1])<<63
+	}
+	w.bad = true
+	return 0
 }
 
 func (w *wire) zigzag() int64 {
@@ -71,23 +81,23 @@ func (w *wire) zigzag() int64 {
 }
 
 func (w *wire) fixed64() int64 {
-	if len(w.b) < 8 {
+	if len(w.b)-w.i < 8 {
 		w.bad = true
 		return 0
 	}
-	v := binary.LittleEndian.Uint64(w.b)
-	w.b = w.b[8:]
+	v := binary.LittleEndian.Uint64(w.b[w.i:])
+	w.i += 8
 	return int64(v)
 }
 
 func (w *wire) bytes() []byte {
 	n := w.varint()
-	if n > uint64(len(w.b)) {
+	if n > uint64(len(w.b)-w.i) {
 		w.bad = true
 		return nil
 	}
-	v := w.b[:n]
-	w.b = w.b[n:]
+	v := w.b[w.i : w.i+int(n)]
+	w.i += int(n)
 	return v
 }
 
@@ -97,11 +107,20 @@ func (w *wire) text() string {
 	if len(v) == 0 {
 		return ""
 	}
-	if !utf8.Valid(v) {
+	if !plain(v) && !utf8.Valid(v) {
 		w.bad = true
 		return ""
 	}
 	return unsafe.String(&v[0], len(v))
+}
+
+// plain reports whether all bytes are ASCII, as venue text is.
+func plain(v []byte) bool {
+	var or byte
+	for _, c := range v {
+		or |= c
+	}
+	return or < 0x80
 }
 
 func (w *wire) decimal(into *Decimal) *Decimal {
