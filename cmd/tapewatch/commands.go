@@ -11,6 +11,7 @@ func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		newProcessors(a, "detect", "Run watchdogs", detectLong, processor.Watchdog),
 		newProcessors(a, "stage", "Run stages", stageLong, processor.Stage),
+		newSink(a),
 		newTail(a), newDump(a), newTopics(a), newDLQ(a), newConfig(a), newVersion(a), newMan(),
 	}
 }

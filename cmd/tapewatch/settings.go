@@ -10,6 +10,8 @@ import (
 	_ "github.com/tapewatch/tapewatch/detectors" // registers the watchdogs
 	"github.com/tapewatch/tapewatch/internal/config"
 	"github.com/tapewatch/tapewatch/internal/logging"
+	"github.com/tapewatch/tapewatch/sinks/postgres"
+	"github.com/tapewatch/tapewatch/sinks/redis"
 	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
 	"github.com/tapewatch/tapewatch/stream"
 	"github.com/tapewatch/tapewatch/stream/cluster"
@@ -18,13 +20,17 @@ import (
 
 // settings is everything that can be set: the Config struct of each part.
 type settings struct {
-	Process     processConfig
-	Log         logging.Config
-	Kafka       cluster.Config
-	Stream      stream.Config
-	Watchdogs   watchdogsConfig
-	Supervision supervisionConfig
-	Admin       adminConfig
+	Process                     processConfig
+	Log                         logging.Config
+	Kafka                       cluster.Config
+	Stream                      stream.Config
+	Watchdogs                   watchdogsConfig
+	Supervision                 supervisionConfig
+	Sinks                       sinksConfig
+	PostgresSwitch, RedisSwitch switchConfig
+	Postgres                    postgres.Config
+	Redis                       redis.Config
+	Admin                       adminConfig
 
 	processors map[string]*processorSettings
 }
@@ -109,13 +115,16 @@ type processorSettings struct {
 // newSettings returns the defaults and the tree that a loader writes into.
 func newSettings() (*settings, *config.Tree) {
 	s := &settings{
-		Process:     processConfig{Slot: -1, DrainTimeout: 30 * time.Second, Heartbeat: 15 * time.Second},
-		Log:         logging.Defaults(),
-		Kafka:       cluster.Defaults(),
-		Stream:      stream.Defaults(),
-		Watchdogs:   watchdogsConfig{Enabled: true},
-		Supervision: supervisionDefaults(),
-		Admin:       adminConfig{Host: "127.0.0.1"},
+		Process:        processConfig{Slot: -1, DrainTimeout: 30 * time.Second, Heartbeat: 15 * time.Second},
+		Log:            logging.Defaults(),
+		Kafka:          cluster.Defaults(),
+		Stream:         stream.Defaults(),
+		Watchdogs:      watchdogsConfig{Enabled: true},
+		Supervision:    supervisionDefaults(),
+		Sinks:          sinksConfig{Enabled: true},
+		PostgresSwitch: switchConfig{Enabled: true}, RedisSwitch: switchConfig{Enabled: true},
+		Postgres: postgres.Defaults(), Redis: redis.Defaults(),
+		Admin: adminConfig{Host: "127.0.0.1"},
 	}
 	t := &config.Tree{}
 	t.Add("process", "The process as a whole.", &s.Process)
@@ -123,6 +132,11 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("kafka", "How to reach Kafka.", &s.Kafka)
 	t.Add("stream", "How processor groups run.", &s.Stream)
 	t.Add("supervision", "Restarts of sources and sinks.", &s.Supervision)
+	t.Add("sinks", "All sinks at once.", &s.Sinks)
+	t.Add("sinks.postgres", "Events in PostgreSQL, each row exactly once.", &s.PostgresSwitch)
+	t.AddWhen("sinks.postgres", "", &s.Postgres, func() bool { return s.Postgres.URL != "" })
+	t.Add("sinks.redis", "The last events and the latest state in Redis.", &s.RedisSwitch)
+	t.AddWhen("sinks.redis", "", &s.Redis, func() bool { return s.Redis.URL != "" })
 	t.Add("admin", "The port of processes that have no API.", &s.Admin)
 	t.Add("watchdogs", "All watchdogs at once.", &s.Watchdogs)
 	s.processors = map[string]*processorSettings{}
