@@ -189,4 +189,3 @@ func headers(from []schemas.Header) []kgo.RecordHeader {
 	}
 	return out
 }
-

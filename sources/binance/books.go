@@ -10,34 +10,32 @@ import (
 )
 
 // depth takes a difference of a book.
-func (m *machine) depth(in *instrument, e *event, f capture.Frame) error {
+func (m *machine) depth(in *instrument, e *event, f capture.Frame) (fresh bool, err error) {
 	s := in.stream(m.core.Health, chBook, f.Conn)
+	in.conn = f.Conn
 	before, overflows := s.Event(), in.sync.stats.overflows
 	out := in.sync.difference(e)
 	if out == known {
 		m.core.Duplicate(s)
-		return nil
+		return false, nil
 	}
 	s.Record(f.At, e.at, true)
 	switch out {
 	case applied:
 		in.change(f)
-	case kept, refetch:
+	case kept:
 		if in.sync.stats.overflows > overflows {
-			in.wanted = false
-		}
-		if out == refetch {
-			// The snapshot that was published cannot be followed: what it showed is not the venue's book any more.
-			return m.lostBook(in, s, f.Conn, feed.Loss{Cause: "sequence", From: before})
+			in.wanted = false // the answer that is awaited would be too old by now
 		}
 		m.fetch(in)
-	case lost:
-		return m.lostBook(in, s, f.Conn, feed.Loss{Cause: "sequence", From: before})
+	case lost, refetch:
+		// On refetch no difference had followed the snapshot yet: what it showed is the venue's book no more.
+		err = m.lostBook(in, s, f.Conn, feed.Loss{Cause: "sequence", From: before})
 	case crossed:
-		return m.lostBook(in, s, f.Conn, feed.Loss{Cause: "corrupt", From: before})
+		err = m.lostBook(in, s, f.Conn, feed.Loss{Cause: "corrupt", From: before})
 	case stale:
 	}
-	return nil
+	return true, err
 }
 
 // snapshot takes the answer to a depth request.
@@ -93,7 +91,7 @@ func (m *machine) disconnected(in *instrument, s *feed.Stream, conn string) erro
 		return m.core.Gap(schemas.MarketQuotes, s, "quotes", in.symbol, conn, l)
 	case chBook:
 		valid := in.sync.valid()
-		in.sync.invalidate()
+		in.sync.restart()
 		in.dirty, in.updates = false, 0
 		if !valid {
 			return nil

@@ -24,6 +24,7 @@ type instrument struct {
 	quoteID       uint64
 	markAt        schemas.Time
 	liquidationAt schemas.Time
+	klineAt       schemas.Time
 
 	sync    bookSync
 	wanted  bool // a snapshot request is in flight
@@ -34,10 +35,10 @@ type instrument struct {
 	conn    string
 }
 
-// stream returns the stream of a channel and notes the connection that carries it.
+// stream returns the stream of a channel and notes the connection that carries it, unless that is not known.
 func (in *instrument) stream(h *feed.Health, channel, conn string) *feed.Stream {
 	i := channelIndex(channel)
-	if in.streams[i] == nil || in.streams[i].Conn() != feed.Slot(conn) {
+	if in.streams[i] == nil || (conn != "" && in.streams[i].Conn() != feed.Slot(conn)) {
 		in.streams[i] = h.Stream(in.symbol, in.venueSymbol, channel, conn)
 	}
 	return in.streams[i]
@@ -69,19 +70,19 @@ const (
 	flagPartial  = 8
 )
 
-func (m *machine) trade(in *instrument, e *event, f capture.Frame) error {
+func (m *machine) trade(in *instrument, e *event, f capture.Frame) (fresh bool, err error) {
 	s := in.stream(m.core.Health, chTrades, f.Conn)
 	if in.tradeKind == unknown {
 		in.tradeKind = e.kind
 	}
 	if in.tradeKind != e.kind {
-		m.core.Unknown("second trade stream", nil)
-		return nil
+		m.core.Unknown("second trade stream", f.Data)
+		return false, nil
 	}
-	fresh, missing := in.tradeIDs.Add(e.id)
-	if !fresh {
+	isNew, missing := in.tradeIDs.Add(e.id)
+	if !isNew {
 		m.core.Duplicate(s)
-		return nil
+		return false, nil
 	}
 	if missing > 0 {
 		loss := feed.Loss{Cause: "sequence", From: s.Event(), To: e.at, Missing: missing, Counted: true}
@@ -89,7 +90,7 @@ func (m *machine) trade(in *instrument, e *event, f capture.Frame) error {
 			loss.Cause = "disconnect"
 		}
 		if err := m.core.Gap(schemas.MarketTrades, s, "trades", in.symbol, f.Conn, loss); err != nil {
-			return err
+			return false, err
 		}
 	}
 	in.cut = false
@@ -111,14 +112,14 @@ func (m *machine) trade(in *instrument, e *event, f capture.Frame) error {
 	if e.buyerMaker {
 		t.TakerSide = schemas.Side_SIDE_SELL
 	}
-	return m.core.Publish(schemas.MarketTrades, t)
+	return true, m.core.Publish(schemas.MarketTrades, t)
 }
 
-func (m *machine) quote(in *instrument, e *event, f capture.Frame) error {
+func (m *machine) quote(in *instrument, e *event, f capture.Frame) (fresh bool, err error) {
 	s := in.stream(m.core.Health, chQuotes, f.Conn)
 	if e.last <= in.quoteID {
 		m.core.Duplicate(s)
-		return nil
+		return false, nil
 	}
 	in.quoteID = e.last
 	at, timed := e.at, e.at != 0
@@ -140,16 +141,16 @@ func (m *machine) quote(in *instrument, e *event, f capture.Frame) error {
 	put(q.AskQuantity, e.askQuantity)
 	if q.BidPrice.Cmp(q.AskPrice) > 0 {
 		m.core.Reject("crossed", nil, f.Data)
-		return nil
+		return true, nil
 	}
-	return ignoreShed(m.core.Publish(schemas.MarketQuotes, q))
+	return true, ignoreShed(m.core.Publish(schemas.MarketQuotes, q))
 }
 
-func (m *machine) mark(in *instrument, e *event, f capture.Frame) error {
+func (m *machine) mark(in *instrument, e *event, f capture.Frame) (fresh bool, err error) {
 	s := in.stream(m.core.Health, chMarks, f.Conn)
 	if e.at <= in.markAt {
 		m.core.Duplicate(s)
-		return nil
+		return false, nil
 	}
 	in.markAt = e.at
 	s.Record(f.At, e.at, true)
@@ -164,23 +165,23 @@ func (m *machine) mark(in *instrument, e *event, f capture.Frame) error {
 		k.SettlePrice = e.settle.Decimal()
 	}
 	if err := m.core.Publish(schemas.MarketDerivatives, k); err != nil {
-		return err
+		return false, err
 	}
 	// Dated futures have no funding: no next time and an empty or zero rate.
 	if !e.hasRate || e.next == 0 {
-		return nil
+		return true, nil
 	}
-	return m.core.Publish(schemas.MarketDerivatives, &schemas.Funding{
+	return true, m.core.Publish(schemas.MarketDerivatives, &schemas.Funding{
 		Meta: k.Meta, Asset: in.asset, Rate: e.rate.Decimal(), NextTime: int64(e.next), Kind: schemas.FundingKind_FUNDING_KIND_CURRENT,
 	})
 }
 
-func (m *machine) liquidation(in *instrument, e *event, f capture.Frame) error {
+func (m *machine) liquidation(in *instrument, e *event, f capture.Frame) (fresh bool, err error) {
 	s := in.stream(m.core.Health, chLiquidations, f.Conn)
 	// The stream carries the latest per symbol and second only, so a later one has a later time.
 	if e.at <= in.liquidationAt {
 		m.core.Duplicate(s)
-		return nil
+		return false, nil
 	}
 	in.liquidationAt = e.at
 	s.Record(f.At, e.at, true)
@@ -200,7 +201,19 @@ func (m *machine) liquidation(in *instrument, e *event, f capture.Frame) error {
 	m.core.Meta(l.Meta, s, f.Conn, e.at, f.At)
 	l.Meta.Id = in.symbol + "/" + strconv.FormatInt(int64(e.at), 10)
 	l.Meta.SequenceKind, l.Meta.Flags = schemas.SequenceKind_SEQUENCE_KIND_NONE, flagPartial
-	return m.core.Publish(schemas.MarketDerivatives, l)
+	return true, m.core.Publish(schemas.MarketDerivatives, l)
+}
+
+// kline counts the venue's own bars for the health of the stream; bars are made from trades by the bars stage.
+func (m *machine) kline(in *instrument, e *event, f capture.Frame) (fresh bool, err error) {
+	s := in.stream(m.core.Health, chBars, f.Conn)
+	if e.at <= in.klineAt {
+		m.core.Duplicate(s)
+		return false, nil
+	}
+	in.klineAt = e.at
+	s.Record(f.At, e.at, true)
+	return true, nil
 }
 
 // put copies a number into a record field.

@@ -149,11 +149,12 @@ func (m *machine) receive(f capture.Frame) error {
 		m.core.Unknown("symbol", f.Data)
 		return m.core.Tick()
 	}
-	if e.pushed != 0 {
-		m.core.Clock.Observe(f.Conn, e.pushed, f.At)
-	}
-	if err := m.apply(in, e, f); err != nil {
+	fresh, err := m.apply(in, e, f)
+	if err != nil {
 		return err
+	}
+	if fresh && e.pushed != 0 {
+		m.core.Clock.Observe(f.Conn, e.pushed, f.At)
 	}
 	return m.core.Tick()
 }
@@ -178,7 +179,8 @@ func clip(b []byte) string {
 	return string(bytes.ToValidUTF8(b, []byte("?")))
 }
 
-func (m *machine) apply(in *instrument, e *event, f capture.Frame) error {
+// apply brings an event into the state and publishes what follows from it; fresh is false for one that was seen before.
+func (m *machine) apply(in *instrument, e *event, f capture.Frame) (fresh bool, err error) {
 	switch e.kind {
 	case trade, aggTrade:
 		return m.trade(in, e, f)
@@ -191,10 +193,9 @@ func (m *machine) apply(in *instrument, e *event, f capture.Frame) error {
 	case liquidation:
 		return m.liquidation(in, e, f)
 	case kline:
-		// Bars are made from trades by the bars stage; the venue's own count for the health of the stream only.
-		in.stream(m.core.Health, chBars, f.Conn).Record(f.At, e.at, true)
+		return m.kline(in, e, f)
 	}
-	return nil
+	return false, nil
 }
 
 // answer takes the body of a depth request; other requests are of no interest here.

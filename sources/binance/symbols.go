@@ -104,4 +104,3 @@ func streamsIn(address string) []string {
 	}
 	return nil
 }
-

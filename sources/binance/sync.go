@@ -52,7 +52,8 @@ type bookSync struct {
 	futures bool
 	state   syncState
 	book    book.Book
-	last    uint64       // u of the last difference, or the snapshot's id
+	heard   uint64       // highest u that came
+	last    uint64       // u of the last difference applied, or the snapshot's id
 	at      schemas.Time // its time
 	buffer  []difference
 	levels  int // in the buffer
@@ -67,6 +68,11 @@ type syncStats struct {
 // difference takes a depth message.
 func (s *bookSync) difference(e *event) outcome {
 	d := difference{first: e.first, last: e.last, prev: e.prev, at: e.at, bids: e.bids, asks: e.asks}
+	if d.last <= s.heard {
+		s.stats.known++
+		return known
+	}
+	s.heard = d.last
 	if s.state == buffering {
 		s.keep(d)
 		return kept
@@ -89,9 +95,6 @@ func (s *bookSync) step(d difference) outcome {
 	case s.state == overlapping && (d.last < s.last || (d.last == s.last && !s.futures)):
 		s.stats.stale++
 		return stale
-	case s.state == synced && d.last <= s.last:
-		s.stats.known++
-		return known
 	case !follows && s.state == overlapping:
 		return refetch
 	case !follows:
@@ -152,6 +155,12 @@ func (s *bookSync) invalidate() {
 	s.state = buffering
 	s.book.Clear()
 	s.buffer, s.levels = nil, 0
+}
+
+// restart forgets everything: the connection was lost, and numbers may begin anew.
+func (s *bookSync) restart() {
+	s.invalidate()
+	s.heard = 0
 }
 
 // valid says that the book may be published.

@@ -33,11 +33,12 @@ type Core struct {
 	// Flush publishes what is held back (conflated books) before a Tick covers it.
 	Flush func() error
 
-	opt    Options
-	latest schemas.Time
-	epochs map[string]uint32
-	epoch  uint32
-	gap    schemas.Gap
+	opt        Options
+	latest     schemas.Time
+	epochs     map[string]uint32
+	epoch      uint32
+	reconnects uint32
+	gap        schemas.Gap
 
 	frames, duplicates prometheus.Counter
 	skew               prometheus.Gauge
@@ -58,11 +59,12 @@ func NewCore(opt Options) *Core {
 // Connect notes a new session of a connection.
 func (c *Core) Connect(conn string, at schemas.Time) {
 	c.Clock.Connect(conn, at)
-	c.Health.Connect(conn)
+	c.Health.Connect(conn, at)
 	c.epoch++
 	c.epochs[conn] = c.epoch
-	if c.epoch > 1 && c.Health.Reconnects() > 0 {
-		c.opt.Metrics.Reconnects.WithLabelValues(c.opt.Source).Inc()
+	if n := c.Health.Reconnects(); n > c.reconnects {
+		c.opt.Metrics.Reconnects.WithLabelValues(c.opt.Source).Add(float64(n - c.reconnects))
+		c.reconnects = n
 	}
 }
 

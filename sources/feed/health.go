@@ -44,6 +44,9 @@ func (s *Stream) Event() schemas.Time { return s.event }
 // Total returns how many records the stream has had.
 func (s *Stream) Total() uint64 { return s.total }
 
+// Duplicates returns how many records were dropped because they were known.
+func (s *Stream) Duplicates() uint64 { return s.dups }
+
 // Conn returns the slot that carries the stream.
 func (s *Stream) Conn() string { return s.slot }
 
@@ -67,6 +70,7 @@ type streamKey struct{ symbol, channel string }
 type slot struct {
 	open     int
 	opened   uint32
+	since    schemas.Time // receipt clock at the first session
 	received schemas.Time
 }
 
@@ -85,8 +89,11 @@ func Slot(conn string) string {
 }
 
 // Connect counts a session of a slot.
-func (h *Health) Connect(conn string) {
+func (h *Health) Connect(conn string, at schemas.Time) {
 	s := h.slot(Slot(conn))
+	if s.opened == 0 {
+		s.since = at
+	}
 	s.open++
 	s.opened++
 }
@@ -159,15 +166,34 @@ func (h *Health) OnSlot(conn string, fn func(*Stream) error) error {
 	return nil
 }
 
-// Silent returns the streams that have had no record for longer than the bound, or never one.
-func (h *Health) Silent(now schemas.Time, bound time.Duration) []string {
-	var out []string
+// Silent names the streams that have had no record for longer than the bound since they were first expected, and says how
+// many streams there are.
+func (h *Health) Silent(now schemas.Time, bound time.Duration) (silent []string, all int) {
 	for _, s := range h.streams {
-		if s.last == 0 || now.Sub(s.last) > bound {
-			out = append(out, s.Symbol+" "+s.Channel)
+		if h.silence(s, now) > bound {
+			silent = append(silent, s.Symbol+" "+s.Channel)
 		}
 	}
-	return out
+	return silent, len(h.streams)
+}
+
+// silence is how long a stream has had no record, counted from its first connection while it never had one.
+func (h *Health) silence(s *Stream, now schemas.Time) time.Duration {
+	since := s.last
+	if since == 0 && h.slots[s.slot] != nil {
+		since = h.slots[s.slot].since
+	}
+	return now.Sub(since)
+}
+
+// Connected says that at least one session stands.
+func (h *Health) Connected() bool {
+	for _, s := range h.slots {
+		if s.open > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Report publishes a record for every stream, as of the second of source time that ends at at. now is the receipt clock.

@@ -1,0 +1,265 @@
+// Package transport is the only step of a connector that touches the network: it dials, subscribes, keeps a connection
+// alive and dials it again, and turns what comes into frames. It understands nothing of what the frames say.
+//
+// Wall time is the point here: it stamps receipts. Nothing behind the frames reads a clock.
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources/capture"
+)
+
+// Options describe one connection that is to stand for good.
+type Options struct {
+	// Slot names it; its sessions are "slot/1", "slot/2", ...
+	Slot, URL string
+	// Send goes out after each dial: subscriptions.
+	Send [][]byte
+	// IsData tells data from acknowledgements; nil takes all for data.
+	IsData func([]byte) bool
+	// Silence without a message or a ping ends a session.
+	Silence time.Duration
+	// MaxAge renews a session: the next one carries data before the old one ends.
+	MaxAge time.Duration
+	// BackoffMax caps the wait before a dial.
+	BackoffMax time.Duration
+	Log        *slog.Logger
+}
+
+const (
+	dialTimeout = 15 * time.Second
+	firstWait   = 500 * time.Millisecond
+	readLimit   = 16 << 20
+	// overlap bounds how long two sessions of a slot run side by side.
+	overlap = 30 * time.Second
+)
+
+// now is the receipt clock.
+func now() schemas.Time { return schemas.Time(time.Now().UnixNano()) } //nolint:forbidigo // receipts are wall time
+
+// Dial keeps the connection and sends its frames until ctx is done. It returns when all its goroutines have ended.
+func Dial(ctx context.Context, opt Options, frames chan<- capture.Frame) error {
+	d := &dialer{opt: opt, frames: frames}
+	wait := backoff{cap: opt.BackoffMax}
+	for ctx.Err() == nil {
+		last := d.stand(ctx)
+		if last.data.Load() {
+			// Only data shows that the venue serves us: a handshake and an acknowledgement do not.
+			wait.reset()
+		}
+		pause := max(wait.next(), last.retryAfter)
+		if ctx.Err() == nil && opt.Log != nil {
+			opt.Log.Warn("connection lost", "slot", opt.Slot, "error", last.err, "again_in", pause)
+		}
+		sleep(ctx, pause)
+	}
+	return ctx.Err()
+}
+
+type dialer struct {
+	opt      Options
+	frames   chan<- capture.Frame
+	sessions int
+}
+
+// session is one dialled connection.
+type session struct {
+	cancel     context.CancelFunc
+	alive      chan struct{} // closed at the first data
+	done       chan struct{} // closed at the end; the fields below may be read then
+	data       atomic.Bool
+	retryAfter time.Duration
+	err        error
+}
+
+// stand keeps a session, renews it at its age, and returns the one that was lost.
+func (d *dialer) stand(ctx context.Context) *session {
+	current := d.start(ctx)
+	renew := time.NewTimer(jittered(d.opt.MaxAge))
+	defer renew.Stop()
+	for {
+		select {
+		case <-current.done:
+			return current
+		case <-renew.C:
+		}
+		next := d.start(ctx)
+		late := time.NewTimer(overlap)
+		select {
+		case <-next.alive:
+		case <-late.C:
+		case <-next.done:
+		case <-current.done:
+		}
+		late.Stop()
+		if !next.data.Load() && !current.ended() {
+			// The venue does not serve a second one now: keep the first, try again.
+			next.end()
+			renew.Reset(jittered(overlap))
+			continue
+		}
+		current.end()
+		current = next
+		renew.Reset(jittered(d.opt.MaxAge))
+	}
+}
+
+func (d *dialer) start(ctx context.Context) *session {
+	d.sessions++
+	inner, cancel := context.WithCancel(ctx)
+	s := &session{cancel: cancel, alive: make(chan struct{}), done: make(chan struct{})}
+	name := d.opt.Slot + "/" + strconv.Itoa(d.sessions)
+	go func() {
+		defer close(s.done)
+		defer cancel()
+		s.err = d.serve(ctx, inner, s, name)
+	}()
+	return s
+}
+
+// end closes a session and waits for it.
+func (s *session) end() {
+	s.cancel()
+	<-s.done
+}
+
+func (s *session) ended() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// serve dials and reads until the session ends. outer is the life of the connection, ctx that of the session.
+func (d *dialer) serve(outer, ctx context.Context, s *session, name string) error {
+	var pinged atomic.Int64
+	conn, err := d.dial(ctx, s, &pinged)
+	if err != nil {
+		return err
+	}
+	defer conn.CloseNow() //nolint:errcheck // the session is over either way
+	conn.SetReadLimit(readLimit)
+	if err := d.emit(outer, capture.Frame{Kind: capture.Connect, Conn: name, At: now(), URL: d.opt.URL}); err != nil {
+		return err
+	}
+	err = d.read(outer, ctx, s, conn, name, &pinged)
+	reason := []byte("stopped")
+	if err != nil {
+		reason = []byte(err.Error())
+	}
+	if cerr := d.emit(outer, capture.Frame{Kind: capture.Close, Conn: name, At: now(), Data: reason}); cerr != nil {
+		return cerr
+	}
+	return err
+}
+
+func (d *dialer) dial(ctx context.Context, s *session, pinged *atomic.Int64) (*websocket.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, resp, err := websocket.Dial(ctx, d.opt.URL, &websocket.DialOptions{
+		CompressionMode: websocket.CompressionContextTakeover,
+		OnPingReceived: func(context.Context, []byte) bool {
+			pinged.Store(int64(now()))
+			return true
+		},
+	})
+	if err != nil {
+		if resp != nil {
+			s.retryAfter = retryAfter(resp)
+		}
+		return nil, fmt.Errorf("dialling %s: %w", d.opt.Slot, err)
+	}
+	return conn, nil
+}
+
+func (d *dialer) read(outer, ctx context.Context, s *session, conn *websocket.Conn, name string, pinged *atomic.Int64) error {
+	for _, request := range d.opt.Send {
+		if err := conn.Write(ctx, websocket.MessageText, request); err != nil {
+			return fmt.Errorf("subscribing: %w", err)
+		}
+		if err := d.emit(outer, capture.Frame{Kind: capture.Send, Conn: name, At: now(), Data: request}); err != nil {
+			return err
+		}
+	}
+	heard := atomic.Int64{}
+	heard.Store(int64(now()))
+	watch, stop := context.WithCancelCause(ctx)
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	defer stop(nil)
+	watcher.Go(func() { d.watch(watch, stop, &heard, pinged) })
+	for {
+		_, raw, err := conn.Read(watch)
+		if err != nil {
+			if cause := context.Cause(watch); errors.Is(cause, errSilent) {
+				return cause
+			}
+			return fmt.Errorf("reading: %w", err)
+		}
+		at := now()
+		heard.Store(int64(at))
+		if !s.data.Load() && (d.opt.IsData == nil || d.opt.IsData(raw)) {
+			s.data.Store(true)
+			close(s.alive)
+		}
+		if err := d.emit(outer, capture.Frame{Kind: capture.Receive, Conn: name, At: at, Data: raw}); err != nil {
+			return err
+		}
+	}
+}
+
+var errSilent = errors.New("no message and no ping for too long")
+
+// watch ends a half-open session: one that stands and says nothing.
+func (d *dialer) watch(ctx context.Context, stop context.CancelCauseFunc, heard, pinged *atomic.Int64) {
+	tick := time.NewTicker(max(d.opt.Silence/10, 10*time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			last := schemas.Time(max(heard.Load(), pinged.Load()))
+			if now().Sub(last) > d.opt.Silence {
+				stop(errSilent)
+				return
+			}
+		}
+	}
+}
+
+func (d *dialer) emit(ctx context.Context, f capture.Frame) error {
+	select {
+	case d.frames <- f:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// retryAfter is how long the venue wants to be left alone: 429 and 418 say so in seconds.
+func retryAfter(r *http.Response) time.Duration {
+	if r.StatusCode != http.StatusTooManyRequests && r.StatusCode != http.StatusTeapot && r.StatusCode != http.StatusServiceUnavailable {
+		return 0
+	}
+	const most = time.Hour
+	seconds, err := strconv.Atoi(r.Header.Get("Retry-After"))
+	if err != nil || seconds < 0 {
+		return 10 * time.Second
+	}
+	return min(time.Duration(seconds)*time.Second, most)
+}
