@@ -52,11 +52,11 @@ type part struct {
 	letters    map[string]int
 	severities [len(severityNames)]int
 
-	reported   processor.Stats
-	snapped    time.Time
-	snappedAt  int64 // next offset of the last marker; -1 without one
-	sinceSnap  int
-	snapshots  []*kgo.Record
+	reported  processor.Stats
+	snapped   time.Time
+	snappedAt int64 // next offset of the last marker; -1 without one
+	sinceSnap int
+	snapshots []*kgo.Record
 }
 
 func newPart(num int32) *part {

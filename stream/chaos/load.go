@@ -46,7 +46,7 @@ func (l Load) Run(ctx context.Context, c cluster.Config, partitions int32) error
 			w.tick(ctx, l.time(n).Floor(time.Second)-1)
 		}
 		w.trade(ctx, l, n)
-		if l.Rate > 0 && n%(max(l.Rate/200, 1)) == 0 {
+		if l.Rate > 0 && n%max(l.Rate/200, 1) == 0 {
 			due := began.Add(time.Duration(n-l.First) * time.Second / time.Duration(l.Rate))
 			time.Sleep(time.Until(due))
 		}
