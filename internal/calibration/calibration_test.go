@@ -274,3 +274,21 @@ func BenchmarkReturnDays(b *testing.B) {
 		g.ReturnDays(p, 5)
 	}
 }
+
+// A quantile beyond the sample ends for every sample size: want < 1 used to come back as 1 - 1/n, which rounds below one sample.
+func TestQuantileBeyondTheSampleEnds(t *testing.T) {
+	l, err := NewLayout(1, 128)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c Counts
+	last := 0.0
+	for n := 1; n < 3000; n++ {
+		c[l.Cell(float64(1+n%40))]++
+		q := c.Quantile(l, 1-1e-4/float64(n))
+		if !(q >= c.Quantile(l, 0.5)) || math.IsInf(q, 0) {
+			t.Fatalf("%d samples: quantile %v after %v", n, q, last)
+		}
+		last = q
+	}
+}

@@ -36,8 +36,13 @@ func (c *Counts) Quantile(l *Layout, p float64) float64 {
 	}
 	if want < 1 {
 		t := c.tail(l)
-		return max(t.start+float64(t.scale*fixed.Ln(t.share/(1-p))), c.Quantile(l, 1-1/n))
+		return max(t.start+float64(t.scale*fixed.Ln(t.share/(1-p))), c.ranked(l, 1))
 	}
+	return c.ranked(l, want)
+}
+
+// ranked returns the score with so many samples above it, log-linear within its cell.
+func (c *Counts) ranked(l *Layout, want float64) float64 {
 	above := 0.0
 	for i := Cells - 1; i >= 0; i-- {
 		k := float64(c[i])

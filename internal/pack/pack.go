@@ -31,6 +31,11 @@ func Fixed(dst []byte, v uint64) []byte { return binary.LittleEndian.AppendUint6
 // Float appends the eight bytes of a float64.
 func Float(dst []byte, v float64) []byte { return Fixed(dst, math.Float64bits(v)) }
 
+// Float32 appends the four bytes of a float32.
+func Float32(dst []byte, v float32) []byte {
+	return binary.LittleEndian.AppendUint32(dst, math.Float32bits(v))
+}
+
 // String appends a length and the bytes.
 func String(dst []byte, v string) []byte { return append(Uint(dst, uint64(len(v))), v...) }
 
@@ -113,6 +118,17 @@ func (r *Reader) Fixed() uint64 {
 
 // Float reads what Float wrote.
 func (r *Reader) Float() float64 { return math.Float64frombits(r.Fixed()) }
+
+// Float32 reads what Float32 wrote.
+func (r *Reader) Float32() float32 {
+	if len(r.b) < 4 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	v := binary.LittleEndian.Uint32(r.b)
+	r.b = r.b[4:]
+	return math.Float32frombits(v)
+}
 
 // String reads what String wrote.
 func (r *Reader) String() string {
