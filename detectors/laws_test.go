@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor/laws"
 )
@@ -67,4 +69,46 @@ func print1(i int, seq uint64, at schemas.Time, price float64) *schemas.Trade {
 
 func TestLaws(t *testing.T) {
 	t.Run("price_anomaly", func(t *testing.T) { laws.Run(t, "price_anomaly", nil, tape) })
+	t.Run("unusual_volume", func(t *testing.T) { laws.Run(t, "unusual_volume", nil, baskets) })
+}
+
+// baskets makes a seeded tape of minute bars of two baskets: the market moves together, members burst, stay away, come late or
+// incomplete.
+func baskets(r *rand.Rand) []schemas.Message {
+	var out []schemas.Message
+	market := 1.0
+	var burst [5]int
+	for minute := range 60 * 60 {
+		end := t0.Add(time.Duration(minute+1) * time.Minute)
+		market *= 1 + 0.05*r.NormFloat64() + 0.02*(1-market)
+		market = max(market, 0.1)
+		for i := range burst {
+			if r.IntN(900) == 0 {
+				burst[i] = 15 + r.IntN(30)
+			}
+			volume := market * (1 + r.ExpFloat64()) * 1000
+			if burst[i]--; burst[i] > 0 {
+				volume *= 15
+			}
+			bar := &schemas.Bar{
+				Meta:  &schemas.Meta{Source: "test", Venue: "v", Symbol: fmt.Sprintf("S%d-USD", i), EventTime: int64(end)},
+				Start: int64(end.Add(-time.Minute)), End: int64(end), Volume: schemas.NewDecimal(int64(volume), -2), Close: schemas.NewDecimal(int64(1000+r.IntN(9)), -2),
+				Trades: uint32(volume / 100), RushOrders: uint32(volume / 1000), Basket: "venue:v", Incomplete: r.IntN(1500) == 0,
+			}
+			if r.IntN(1500) == 0 {
+				continue
+			}
+			out = append(out, bar)
+			if i < 3 {
+				other := proto.CloneOf(bar)
+				other.Basket = "three"
+				out = append(out, other)
+			}
+		}
+		out = append(out, &schemas.Tick{Source: "test", Time: int64(end)})
+		if r.IntN(1500) == 0 {
+			out = append(out, out[len(out)-2])
+		}
+	}
+	return out
 }

@@ -266,7 +266,7 @@ func (p *priceAnomaly) RestoreState(src []byte) error {
 	if err := r.Err(); err != nil {
 		return fmt.Errorf("reading the state of price_anomaly: %w", err)
 	}
-	if err := restoreAll(r.Rest(), p.parts()...); err != nil {
+	if _, err := restoreAll(r.Rest(), p.parts()...); err != nil {
 		return fmt.Errorf("reading the baselines of price_anomaly: %w", err)
 	}
 	return nil

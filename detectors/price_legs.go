@@ -23,8 +23,9 @@ const (
 	warningEffect = 0.5 // effect over the knob of leg D, and below which an episode may end
 	calmScore     = 3   // jump score below which an episode may end
 	minutesOfDay  = 24 * 60
-	// coldMinutes is how long only the knob counts.
-	coldMinutes = 2 * minutesOfDay
+	// calibratedDays is from when the thresholds are the key's own; coldMinutes is how long only the knob counts.
+	calibratedDays = 28
+	coldMinutes    = 2 * minutesOfDay
 )
 
 // scores of one minute.

@@ -47,7 +47,7 @@ func (p *priceAnomaly) explain(ev *schemas.Evidence, m moment) {
 		ev.Ratio = new(math.Abs(move) / usual)
 	}
 	ev.SampleSize = p.vol.minutes
-	ev.Calibrated = p.jumps.Calibrated() && p.jumps.Days() >= 28
+	ev.Calibrated = p.jumps.Calibrated() && p.jumps.Days() >= calibratedDays
 	ev.Threshold, ev.ThresholdOrigin = new(p.cfg.ThresholdPct), originKnob
 	switch leg := firstOf(ev.Legs); leg {
 	case legJump:

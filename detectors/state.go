@@ -13,12 +13,11 @@ func appendAll(dst []byte, parts ...keeper) []byte {
 	return dst
 }
 
-func restoreAll(src []byte, parts ...keeper) error {
-	var err error
+func restoreAll(src []byte, parts ...keeper) (rest []byte, err error) {
 	for _, p := range parts {
 		if src, err = p.RestoreState(src); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return src, nil
 }

@@ -1,0 +1,226 @@
+package detectors
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tapewatch/tapewatch/internal/alarm"
+	"github.com/tapewatch/tapewatch/internal/calibration"
+	"github.com/tapewatch/tapewatch/internal/pack"
+	"github.com/tapewatch/tapewatch/internal/season"
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+const (
+	unusualVolumeName    = "unusual_volume"
+	unusualVolumeVersion = 1
+)
+
+// An instance is a basket, because most of an instrument's volume is its market's: what counts is what its peers do not share.
+// Minute t is judged in OnTime, when every member's bar of it has come or the engine's bound has released the member.
+func init() {
+	layout, err := calibration.NewLayout(1, 128)
+	if err != nil {
+		panic(err)
+	}
+	processor.Register(processor.Spec[unusualVolumeConfig]{
+		Name:    unusualVolumeName,
+		Kind:    processor.Watchdog,
+		Summary: "More volume, trades or rush orders than the hour, the recent past and the market explain.",
+		Version: unusualVolumeVersion,
+		Input:   schemas.MarketBaskets,
+		Output:  schemas.Events,
+		Step:    time.Minute,
+		Defaults: unusualVolumeConfig{
+			Multiplier: 3, Window: processor.Duration(15 * time.Minute), LongWindow: processor.Duration(time.Hour),
+			CheckInterval: processor.Duration(time.Minute), BudgetDays: 1, AdaptiveRate: 0.2, CoolDown: processor.Duration(30 * time.Minute),
+			QuietFor: processor.Duration(5 * time.Minute), MarketWeight: 0.8, MinPeers: 3,
+		},
+		New: func(c unusualVolumeConfig, key processor.Key) processor.Processor {
+			return &unusualVolume{cfg: c, key: key, rules: c.rules(), legs: c.legs(layout), profile: season.NewProfile(season.HoursOfWeek)}
+		},
+	})
+}
+
+// unusualVolumeConfig is the configuration of unusual_volume.
+type unusualVolumeConfig struct {
+	Multiplier    float64            `koanf:"multiplier" json:"multiplier" doc:"How many times the expected figure an event needs at least."`
+	Window        processor.Duration `koanf:"window" json:"window" doc:"Length of the sums of volume, trades and rush orders; whole minutes, at most 60."`
+	LongWindow    processor.Duration `koanf:"long_window" json:"long_window" doc:"Length of the second sums of volume; whole minutes, at most 60."`
+	CheckInterval processor.Duration `koanf:"check_interval" json:"check_interval" doc:"How often the sums are judged, in event time; whole minutes."`
+	Strict        bool               `koanf:"strict" json:"strict" doc:"Raise events by the multiplier alone, however common they are."`
+	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days that a score needs besides the multiplier, per instrument and leg."`
+	AdaptiveRate  float64            `koanf:"adaptive_rate" json:"adaptive_rate" doc:"Step of the adaptive correction of the calibrated thresholds, 0 (off) to 0.5."`
+	CoolDown      processor.Duration `koanf:"cool_down" json:"cool_down" doc:"Quiet time after an episode, which only a rise of two severities breaks."`
+	QuietFor      processor.Duration `koanf:"quiet_for" json:"quiet_for" doc:"How long every leg must be below 0.6 of what raises an event before an episode is resolved; whole minutes."`
+	MarketWeight  float64            `koanf:"market_weight" json:"market_weight" doc:"Share of the peers' mean surprise (in logarithms) that is taken off an instrument's own, 0 to 1."`
+	MinPeers      int                `koanf:"min_peers" json:"min_peers" doc:"With fewer peers in the minute an instrument is judged by the plain ratio to its own recent mean."`
+}
+
+// Validate checks the settings.
+func (c unusualVolumeConfig) Validate() error {
+	for _, w := range []struct {
+		name  string
+		value processor.Duration
+	}{{"window", c.Window}, {"long_window", c.LongWindow}} {
+		if w.value.D()%time.Minute != 0 || w.value.D() < time.Minute || w.value.D() > time.Hour {
+			return fmt.Errorf("unusual_volume.%s is %v: it must be whole minutes, 1m to 60m", w.name, w.value.D())
+		}
+	}
+	switch {
+	case !(c.Multiplier > 1 && c.Multiplier <= 1000):
+		return fmt.Errorf("unusual_volume.multiplier is %v: it must be greater than 1 and at most 1000", c.Multiplier)
+	case c.CheckInterval.D()%time.Minute != 0 || c.CheckInterval.D() < time.Minute:
+		return fmt.Errorf("unusual_volume.check_interval is %v: it must be whole minutes, at least 1m", c.CheckInterval.D())
+	case !(c.BudgetDays >= 0.1 && c.BudgetDays <= 365):
+		return fmt.Errorf("unusual_volume.budget_days is %v: it must be 0.1 to 365", c.BudgetDays)
+	case !(c.AdaptiveRate >= 0 && c.AdaptiveRate <= 0.5):
+		return fmt.Errorf("unusual_volume.adaptive_rate is %v: it must be 0 to 0.5", c.AdaptiveRate)
+	case c.CoolDown < 0:
+		return fmt.Errorf("unusual_volume.cool_down is %v: it must not be negative", c.CoolDown.D())
+	case c.QuietFor.D()%time.Minute != 0 || c.QuietFor.D() < time.Minute:
+		return fmt.Errorf("unusual_volume.quiet_for is %v: it must be whole minutes, at least 1m", c.QuietFor.D())
+	case !(c.MarketWeight >= 0 && c.MarketWeight <= 1):
+		return fmt.Errorf("unusual_volume.market_weight is %v: it must be 0 to 1", c.MarketWeight)
+	case c.MinPeers < 1 || c.MinPeers > 1000:
+		return fmt.Errorf("unusual_volume.min_peers is %v: it must be 1 to 1000", c.MinPeers)
+	}
+	return nil
+}
+
+func (c unusualVolumeConfig) rules() alarm.Rules {
+	steps := max(int(c.QuietFor/c.CheckInterval), 1)
+	return alarm.Rules{Need: 1, Of: 1, ExitBars: steps, CoolDown: int64(c.CoolDown)}
+}
+
+// unusualVolume watches the members of one basket.
+type unusualVolume struct {
+	cfg   unusualVolumeConfig
+	key   processor.Key
+	rules alarm.Rules
+	legs  []volumeLeg
+
+	// members in the order of their keys.
+	members []*member
+	// closed is the end of the last minute that was judged.
+	closed schemas.Time
+	// minutes counts them. The profile, which all members share, is used from 28 days on.
+	minutes uint64
+	profile *season.Profile
+}
+
+var _ processor.Processor = (*unusualVolume)(nil)
+
+// maxAhead bounds how many bars of a member wait for slower members.
+const maxAhead = 2 * minutesOfDay
+
+func (u *unusualVolume) OnRecord(rec schemas.Record, _ processor.Emit) {
+	bar, ok := rec.Message.(*schemas.Bar)
+	if !ok || bar.End-bar.Start != int64(time.Minute) {
+		return
+	}
+	m := u.member(bar.Meta)
+	end := schemas.Time(bar.End)
+	if end <= u.closed {
+		m.late++
+		return
+	}
+	if i, found := slices.BinarySearchFunc(m.ahead, end, func(b minuteBar, at schemas.Time) int { return int(b.end - at) }); !found && len(m.ahead) < maxAhead {
+		m.ahead = slices.Insert(m.ahead, i, minuteBar{
+			end: end, volume: float32(bar.Volume.Float()), close: float32(bar.Close.Float()), trades: bar.Trades, rush: bar.RushOrders, complete: !bar.Incomplete,
+		})
+	}
+}
+
+// member finds or makes the member that a bar belongs to.
+func (u *unusualVolume) member(meta *schemas.Meta) *member {
+	i, found := slices.BinarySearchFunc(u.members, meta, func(m *member, meta *schemas.Meta) int { return m.compare(meta.Venue, meta.Symbol) })
+	if !found {
+		u.members = slices.Insert(u.members, i, newMember(meta.Venue, meta.Symbol, len(u.legs)))
+	}
+	return u.members[i]
+}
+
+func (u *unusualVolume) OnTime(now schemas.Time, emit processor.Emit) {
+	silent := 0
+	for _, m := range u.members {
+		if !m.take(u.closed, now) {
+			silent++
+		}
+	}
+	u.closed = now
+	u.minutes++
+	for i := range u.legs {
+		u.measure(now, i)
+	}
+	if now%schemas.Time(u.cfg.CheckInterval) == 0 {
+		for _, m := range u.members {
+			u.judge(m, now, silent, emit)
+		}
+	}
+	for _, m := range u.members {
+		u.learn(m, now)
+	}
+	u.members = slices.DeleteFunc(u.members, func(m *member) bool { return now.Sub(m.seen) > forgotten })
+}
+
+const unusualVolumeLayout = 1
+
+func (u *unusualVolume) AppendState(dst []byte) []byte {
+	dst = append(dst, unusualVolumeLayout)
+	dst = pack.Int(dst, int64(u.closed))
+	dst = pack.Uint(dst, u.minutes)
+	dst = pack.Uint(dst, uint64(len(u.legs)))
+	for i := range u.legs {
+		dst = pack.Uint(dst, uint64(u.legs[i].window))
+	}
+	dst = u.profile.AppendState(dst)
+	dst = pack.Uint(dst, uint64(len(u.members)))
+	for _, m := range u.members {
+		dst = m.AppendState(dst)
+	}
+	return dst
+}
+
+// RestoreState keeps everything but the legs whose window is another one now: those start anew.
+func (u *unusualVolume) RestoreState(src []byte) error {
+	r := pack.NewReader(src)
+	if v := r.Byte(); v != unusualVolumeLayout {
+		return fmt.Errorf("state layout of unusual_volume is %d: it must be %d", v, unusualVolumeLayout)
+	}
+	u.closed = schemas.Time(r.Int())
+	u.minutes = r.Uint()
+	if n := r.Count(16); n != len(u.legs) {
+		return fmt.Errorf("state of unusual_volume has %d legs: it must have %d", n, len(u.legs))
+	}
+	changed := make([]bool, len(u.legs))
+	for i := range u.legs {
+		changed[i] = r.Uint() != uint64(u.legs[i].window)
+	}
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("reading the state of unusual_volume: %w", err)
+	}
+	rest, err := u.profile.RestoreState(r.Rest())
+	if err != nil {
+		return fmt.Errorf("reading the profile of unusual_volume: %w", err)
+	}
+	r = pack.NewReader(rest)
+	n := r.Count(1 << 16)
+	rest = r.Rest()
+	u.members = nil
+	for range n {
+		m := newMember("", "", len(u.legs))
+		if rest, err = m.RestoreState(rest); err != nil {
+			return fmt.Errorf("reading a member of unusual_volume: %w", err)
+		}
+		for i := range changed {
+			if changed[i] {
+				m.legs[i] = legState{}
+			}
+		}
+		u.members = append(u.members, m)
+	}
+	return r.Err()
+}

@@ -1,0 +1,249 @@
+package detectors
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tapewatch/tapewatch/internal/alarm"
+	"github.com/tapewatch/tapewatch/internal/calibration"
+	"github.com/tapewatch/tapewatch/internal/fixed"
+	"github.com/tapewatch/tapewatch/internal/har"
+	"github.com/tapewatch/tapewatch/internal/season"
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+const (
+	// blocksLeast is how many blocks a forecast needs behind it before anything is judged by it.
+	blocksLeast = 8
+	// blockDecay fades the plain mean of blocks: 20 blocks of mean life.
+	blockDecay = 0.951229424500714
+	// smoothing is added to a sum before its logarithm is taken, as a share of its long mean.
+	smoothing = 0.05
+	// learnClip bounds a residual that the regression learns from, peerClip one that counts as market; logarithms.
+	learnClip, peerClip = 1.5, 2
+	// profileMinutes is how long the season is constant.
+	profileMinutes = 28 * minutesOfDay
+	// marketWide is the median surprise from which an event notes that the market moved: ln 3.
+	marketWide = 1.0986122886681098
+)
+
+// A volumeLeg is one figure over one window.
+type volumeLeg struct {
+	name   string
+	figure int
+	// window in minutes; blocks of that length are what the forecasts are made from.
+	window int
+	// least is added to the sum when smoothing is less: small counts are noise.
+	least float64
+	steps *har.Steps
+	// How scores are calibrated with enough peers, and without.
+	market, plain *calibration.Plan
+}
+
+func (c unusualVolumeConfig) legs(layout *calibration.Layout) []volumeLeg {
+	// Populations, version 1: bitfinex 2018-19, ratio at one and at one seventh alarm a day; counts as volume.
+	short := [2]calibration.Population{{Version: 1, Daily: 4.7, Weekly: 9.2}, {Version: 1, Daily: 7.8, Weekly: 21}}
+	long := [2]calibration.Population{{Version: 1, Daily: 2.3, Weekly: 4.3}, {Version: 1, Daily: 3.1, Weekly: 8}}
+	leg := func(name string, figure int, window time.Duration, least float64, p [2]calibration.Population) volumeLeg {
+		plan := func(p calibration.Population) *calibration.Plan {
+			return &calibration.Plan{Layout: layout, Population: p, Rate: 1 / c.BudgetDays, Eta: c.AdaptiveRate}
+		}
+		return volumeLeg{
+			name: name, figure: figure, window: int(window / time.Minute), least: least, steps: har.NewSteps(int64(window)), market: plan(p[0]), plain: plan(p[1]),
+		}
+	}
+	return []volumeLeg{
+		leg("volume", figureVolume, c.Window.D(), 0, short),
+		leg("volume_long", figureVolume, c.LongWindow.D(), 0, long),
+		leg("trades", figureTrades, c.Window.D(), 1, short),
+		leg("rush_orders", figureRush, c.Window.D(), 1, short),
+	}
+}
+
+// A surprise is one leg of one member at one minute.
+type surprise struct {
+	ok bool
+	// sum is the figure over the window, added what smooths it.
+	sum, added float64
+	// log is the surprise: ln of the smoothed sum over its forecast, plain the same over the recent mean.
+	log, plain float64
+	// season and market are the parts of the expectation, logarithms; peers how many made the market.
+	season, market float64
+	peers          int
+	// ratio is the effect, score what is calibrated: the ratio that the market does not explain.
+	ratio, score float64
+	plan         *calibration.Plan
+}
+
+// expected is what the sum was compared with.
+func (s *surprise) expected() float64 { return max((s.sum+s.added)/s.ratio-s.added, 0) }
+
+// measure fills the surprises of one leg for every member.
+func (u *unusualVolume) measure(now schemas.Time, i int) {
+	leg := &u.legs[i]
+	off := u.season(now, leg)
+	count, total := 0, 0.0
+	for _, m := range u.members {
+		s := m.surprise(now, i, leg, off)
+		if s.ok {
+			count++
+			total += clipped(s.log)
+		}
+		m.legs[i].now = s
+	}
+	for _, m := range u.members {
+		s := &m.legs[i].now
+		if !s.ok {
+			continue
+		}
+		s.peers, s.plan = count-1, leg.plain
+		own := s.plain
+		if s.peers >= u.cfg.MinPeers {
+			s.plan = leg.market
+			s.market = float64(u.cfg.MarketWeight * (total - clipped(s.log)) / float64(s.peers))
+			own = s.log
+		}
+		s.ratio, s.score = fixed.Exp(own), fixed.Exp(own-s.market)
+	}
+}
+
+func clipped(log float64) float64 { return min(max(log, -peerClip), peerClip) }
+
+// season is the profile's part of a window's logarithm; constant in the first four weeks.
+func (u *unusualVolume) season(now schemas.Time, leg *volumeLeg) float64 {
+	if u.minutes < profileMinutes {
+		return 0
+	}
+	middle := now.Add(-time.Duration(leg.window) * time.Minute / 2)
+	return u.profile.Offset(season.HourOfWeek(int64(middle)))
+}
+
+// boundary says whether a block of the leg ends now.
+func (leg *volumeLeg) boundary(now schemas.Time) bool {
+	return int64(now)%(int64(leg.window)*int64(time.Minute)) == 0
+}
+
+// smooth is what is added to a sum of the leg's figure.
+func (leg *volumeLeg) smooth(m *member) float64 {
+	return max(float64(smoothing*float64(leg.window)*m.means[leg.figure].Mean()), leg.least)
+}
+
+func (m *member) surprise(now schemas.Time, i int, leg *volumeLeg, off float64) surprise {
+	f := &m.legs[i].previous
+	if leg.boundary(now) {
+		f = &m.legs[i].current
+	}
+	sum, ok := m.sum(now, leg.window, leg.figure)
+	if !ok || f.blocks < blocksLeast || m.means[leg.figure].Mean() == 0 {
+		return surprise{}
+	}
+	s := surprise{ok: true, sum: sum, added: leg.smooth(m), season: off}
+	x := fixed.Ln(sum + s.added)
+	s.log = x - off - f.log
+	s.plain = x - fixed.Ln(f.plain+s.added)
+	return s
+}
+
+// learn puts the minute into the calibration, and the blocks that end now into the forecasts.
+func (u *unusualVolume) learn(m *member, now schemas.Time) {
+	start := now.Add(-time.Minute)
+	for i := range u.legs {
+		leg, st := &u.legs[i], &m.legs[i]
+		if st.now.ok && season.Hour(int64(start)) != m.spoiled {
+			st.calib.Observe(st.now.plan, int64(start), st.now.score)
+		}
+		if !leg.boundary(now) {
+			continue
+		}
+		st.previous = st.current
+		sum, ok := m.sum(now, leg.window, leg.figure)
+		if added := leg.smooth(m); ok && sum+added > 0 {
+			x := fixed.Ln(sum + added)
+			if i == 0 && st.model.Count() >= blocksLeast {
+				middle := int64(now) - int64(leg.window)*int64(time.Minute)/2
+				u.profile.Add(season.HourOfWeek(middle), season.Hour(middle), x-st.model.Level(har.Horizons-1))
+			}
+			st.model.Add(leg.steps, x-u.season(now, leg), learnClip)
+			st.recent.Add(blockDecay, sum)
+		}
+		log, _ := st.model.Forecast()
+		st.current = forecast{log: log, plain: st.recent.Mean(), blocks: st.model.Count()}
+	}
+}
+
+// A volumeVerdict is what the legs say of a member's minute: the severity, the legs that fired, and the one that gave the
+// severity.
+type volumeVerdict struct {
+	severity alarm.Severity
+	fired    [8]bool
+	main     int
+	stay, ok bool
+}
+
+// weigh compares each leg with the knob and with its calibrated threshold.
+func (u *unusualVolume) weigh(m *member) volumeVerdict {
+	var v volumeVerdict
+	best := 0.0
+	for i := range u.legs {
+		st := &m.legs[i]
+		s := &st.now
+		if !s.ok {
+			continue
+		}
+		v.ok = true
+		effect := s.ratio / u.cfg.Multiplier
+		threshold, _ := st.calib.Threshold()
+		free := u.cfg.Strict || !st.calib.Calibrated() // by the knob alone
+		v.stay = v.stay || (effect >= alarm.DefaultExitRatio && (free || s.score >= float64(alarm.DefaultExitRatio*threshold)))
+		if effect > best && v.severity == alarm.None {
+			best, v.main = effect, i
+		}
+		if effect < 1 || (!free && s.score < threshold) {
+			continue
+		}
+		v.fired[i] = true
+		if g := max(alarm.GradeByRarity(st.calib.ReturnDays(s.plan, s.score), effect), alarm.Low); g > v.severity {
+			v.severity, v.main = g, i
+		}
+	}
+	return v
+}
+
+// judge moves a member's episode.
+func (u *unusualVolume) judge(m *member, now schemas.Time, silent int, emit processor.Emit) {
+	v := u.weigh(m)
+	t := alarm.Unchanged
+	if v.ok {
+		m.unjudged = 0
+		enter := v.severity > alarm.None
+		t = m.episode.Step(u.rules, alarm.Signal{At: int64(now), Enter: enter, Hard: enter, Stay: v.stay, Severity: v.severity})
+	} else if m.unjudged++; m.unjudged == hourMinutes {
+		t = m.episode.Withdraw(int64(now))
+	}
+	switch t {
+	case alarm.Open:
+		u.report(m, now, v, schemas.Open, silent, emit)
+	case alarm.Update:
+		u.report(m, now, v, schemas.Update, silent, emit)
+	case alarm.Resolve:
+		v.severity = m.episode.Peak()
+		u.report(m, now, v, schemas.Resolved, silent, emit)
+	case alarm.Unchanged:
+	}
+}
+
+// median is the middle surprise of all members that have one.
+func (u *unusualVolume) median(i int) float64 {
+	var all []float64
+	for _, m := range u.members {
+		if s := &m.legs[i].now; s.ok {
+			all = append(all, s.log)
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}

@@ -1,0 +1,240 @@
+package detectors
+
+import (
+	"strings"
+	"time"
+
+	"github.com/tapewatch/tapewatch/internal/alarm"
+	"github.com/tapewatch/tapewatch/internal/calibration"
+	"github.com/tapewatch/tapewatch/internal/har"
+	"github.com/tapewatch/tapewatch/internal/pack"
+	"github.com/tapewatch/tapewatch/internal/season"
+	"github.com/tapewatch/tapewatch/internal/series"
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+const (
+	hourMinutes = 60
+	// forgotten is how long a member may be silent before it is dropped.
+	forgotten = 28 * 24 * time.Hour
+	// longDecay fades the mean of a figure by a minute: 28 days of mean life.
+	longDecay = 0.9999751987202552
+)
+
+// A minuteBar is what is kept of a member's bar.
+type minuteBar struct {
+	end           schemas.Time
+	volume, close float32
+	trades, rush  uint32
+	complete      bool
+}
+
+// The figures of a bar that are judged.
+const (
+	figureVolume = iota
+	figureTrades
+	figureRush
+	figures
+)
+
+func (b *minuteBar) figure(f int) float64 {
+	switch f {
+	case figureTrades:
+		return float64(b.trades)
+	case figureRush:
+		return float64(b.rush)
+	}
+	return float64(b.volume)
+}
+
+// member is one instrument of a basket.
+type member struct {
+	venue, symbol string
+	// ahead holds the bars that came before their minute was judged, ascending.
+	ahead []minuteBar
+	// ring holds the last hour: the bar that ends at minute n since the epoch is at n mod 60. Missing minutes are not complete.
+	ring [hourMinutes]minuteBar
+	// means are the figures' long means a minute.
+	means [figures]series.Level
+	legs  []legState
+	// seen is the end of the last bar; unjudged counts minutes since a leg could be judged; spoiled is an hour since the epoch
+	// that stays out of the calibration.
+	seen     schemas.Time
+	unjudged uint32
+	spoiled  int64
+	late     uint32
+	episode  alarm.Episode
+}
+
+// legState is what a member keeps for one leg.
+type legState struct {
+	model har.Model
+	// recent is the mean sum of the last 20 blocks: the plain expectation.
+	recent series.Level
+	calib  calibration.Leg
+	// current is the forecast made at the last block boundary, previous the one before: a window that does not end at a
+	// boundary is judged by the forecast that was made before it began.
+	current, previous forecast
+	now               surprise // of the minute in hand; not state
+}
+
+// A forecast is what was expected of a block: the logarithm apart from the season, and the plain mean. Blocks counts what it
+// was made from.
+type forecast struct {
+	log, plain float64
+	blocks     int64
+}
+
+func newMember(venue, symbol string, legs int) *member {
+	return &member{venue: strings.Clone(venue), symbol: strings.Clone(symbol), legs: make([]legState, legs)}
+}
+
+func (m *member) key() string { return m.venue + ":" + m.symbol }
+
+// compare orders by venue, then symbol.
+func (m *member) compare(venue, symbol string) int {
+	if c := strings.Compare(m.venue, venue); c != 0 {
+		return c
+	}
+	return strings.Compare(m.symbol, symbol)
+}
+
+func slotOf(at schemas.Time) int { return int(int64(at) / int64(time.Minute) % hourMinutes) }
+
+// take moves the bar that ends now into the ring; false says that it is missing. Minutes skipped since closed are missing too.
+func (m *member) take(closed, now schemas.Time) bool {
+	for at := max(closed, now.Add(-hourMinutes*time.Minute)).Add(time.Minute); at < now; at = at.Add(time.Minute) {
+		m.ring[slotOf(at)] = minuteBar{end: at}
+	}
+	bar := &m.ring[slotOf(now)]
+	*bar = minuteBar{end: now}
+	n := 0
+	for n < len(m.ahead) && m.ahead[n].end < now {
+		n++
+	}
+	found := n < len(m.ahead) && m.ahead[n].end == now
+	if found {
+		*bar = m.ahead[n]
+		m.seen = now
+		n++
+	}
+	m.ahead = m.ahead[:copy(m.ahead, m.ahead[n:])]
+	if bar.complete {
+		for f := range m.means {
+			m.means[f].Add(longDecay, bar.figure(f))
+		}
+	} else {
+		m.spoiled = season.Hour(int64(now) - 1)
+		for i := range m.legs {
+			m.legs[i].calib.Interrupt()
+		}
+	}
+	return found
+}
+
+// sum adds a figure over the window that ends now; ok is false when a minute of it is not complete.
+func (m *member) sum(now schemas.Time, minutes, figure int) (total float64, ok bool) {
+	i := slotOf(now)
+	for range minutes {
+		b := &m.ring[i]
+		if !b.complete {
+			return 0, false
+		}
+		total += b.figure(figure)
+		if i--; i < 0 {
+			i = hourMinutes - 1
+		}
+	}
+	return total, true
+}
+
+// price returns the last close within the window and the first one; 0 without trades.
+func (m *member) price(now schemas.Time, minutes int) (last, first float64) {
+	i := slotOf(now)
+	for range minutes {
+		if c := float64(m.ring[i].close); c != 0 {
+			if last == 0 {
+				last = c
+			}
+			first = c
+		}
+		if i--; i < 0 {
+			i = hourMinutes - 1
+		}
+	}
+	return last, first
+}
+
+// AppendState appends the member.
+func (m *member) AppendState(dst []byte) []byte {
+	dst = pack.String(pack.String(dst, m.venue), m.symbol)
+	dst = pack.Int(dst, int64(m.seen))
+	dst = pack.Uint(dst, uint64(m.unjudged))
+	dst = pack.Int(dst, m.spoiled)
+	dst = pack.Uint(dst, uint64(m.late))
+	for i := range m.ring {
+		dst = m.ring[i].appendTo(dst)
+	}
+	dst = pack.Uint(dst, uint64(len(m.ahead)))
+	for i := range m.ahead {
+		dst = m.ahead[i].appendTo(dst)
+	}
+	for i := range m.legs {
+		for _, f := range []*forecast{&m.legs[i].current, &m.legs[i].previous} {
+			dst = pack.Int(pack.Float(pack.Float(dst, f.log), f.plain), f.blocks)
+		}
+	}
+	return appendAll(dst, m.parts()...)
+}
+
+// RestoreState reads what AppendState wrote.
+func (m *member) RestoreState(src []byte) (rest []byte, err error) {
+	r := pack.NewReader(src)
+	m.venue, m.symbol = strings.Clone(r.String()), strings.Clone(r.String())
+	m.seen = schemas.Time(r.Int())
+	m.unjudged = uint32(r.Uint())
+	m.spoiled = r.Int()
+	m.late = uint32(r.Uint())
+	for i := range m.ring {
+		m.ring[i].restore(r)
+	}
+	for range r.Count(maxAhead) {
+		var b minuteBar
+		b.restore(r)
+		m.ahead = append(m.ahead, b)
+	}
+	for i := range m.legs {
+		for _, f := range []*forecast{&m.legs[i].current, &m.legs[i].previous} {
+			f.log, f.plain, f.blocks = r.Float(), r.Float(), r.Int()
+		}
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	return restoreAll(r.Rest(), m.parts()...)
+}
+
+func (m *member) parts() []keeper {
+	var out []keeper
+	for f := range m.means {
+		out = append(out, &m.means[f])
+	}
+	for i := range m.legs {
+		out = append(out, &m.legs[i].model, &m.legs[i].recent, &m.legs[i].calib)
+	}
+	return append(out, &m.episode)
+}
+
+func (b *minuteBar) appendTo(dst []byte) []byte {
+	dst = pack.Bool(dst, b.complete)
+	dst = pack.Int(dst, int64(b.end)/int64(time.Minute))
+	dst = pack.Float32(pack.Float32(dst, b.volume), b.close)
+	return pack.Uint(pack.Uint(dst, uint64(b.trades)), uint64(b.rush))
+}
+
+func (b *minuteBar) restore(r *pack.Reader) {
+	b.complete = r.Bool()
+	b.end = schemas.Time(r.Int() * int64(time.Minute))
+	b.volume, b.close = r.Float32(), r.Float32()
+	b.trades, b.rush = uint32(r.Uint()), uint32(r.Uint())
+}
