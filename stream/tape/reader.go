@@ -48,7 +48,7 @@ func NewReader(r io.Reader, o Options) (Reader, error) {
 	ahead := 2*workers + 2
 	b := &binaryReader{
 		zstd: dec, stop: make(chan struct{}),
-		order: make(chan *job, ahead), jobs: make(chan *job, ahead), free: make(chan *job, 4*ahead),
+		order: make(chan *job, ahead), jobs: make(chan *job, ahead), free: make(chan *job, 4096),
 	}
 	b.file, _ = r.(io.Closer)
 	b.wait.Go(func() { b.scan(s) })
