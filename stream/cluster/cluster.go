@@ -57,7 +57,17 @@ func (c Config) Options(log *slog.Logger) []kgo.Opt {
 		opts = append(opts, kgo.DialTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12}))
 	}
 	if log != nil {
-		opts = append(opts, kgo.WithLogger(kslog.New(log)))
+		opts = append(opts, kgo.WithLogger(calm{kslog.New(log)}))
 	}
 	return opts
+}
+
+// calm leaves out franz-go's info lines, several for every connection and assignment, unless debug lines are wanted.
+type calm struct{ kgo.Logger }
+
+func (c calm) Level() kgo.LogLevel {
+	if l := c.Logger.Level(); l != kgo.LogLevelInfo {
+		return l
+	}
+	return kgo.LogLevelWarn
 }
