@@ -9,9 +9,10 @@ import (
 // commands are all subcommands, in the order of the help.
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
+		newIngest(a),
 		newProcessors(a, "detect", "Run watchdogs", detectLong, processor.Watchdog),
 		newProcessors(a, "stage", "Run stages", stageLong, processor.Stage),
 		newSink(a),
-		newTail(a), newDump(a), newTopics(a), newDLQ(a), newConfig(a), newVersion(a), newMan(),
+		newDoctor(a), newTail(a), newDump(a), newTopics(a), newDLQ(a), newConfig(a), newEvaluate(a), newVersion(a), newMan(),
 	}
 }

@@ -15,7 +15,7 @@ import (
 // line in the log: the next heartbeat says it all again.
 func (p *process) heartbeats(ctx context.Context) error {
 	s := p.app.settings
-	cl, err := kgo.NewClient(append(s.Kafka.Options(p.log), kgo.RecordDeliveryTimeout(s.Process.Heartbeat))...)
+	cl, err := kgo.NewClient(append(s.Kafka.Options(nil), kgo.RecordDeliveryTimeout(s.Process.Heartbeat))...)
 	if err != nil {
 		return fmt.Errorf("connecting to Kafka: %w", err)
 	}

@@ -5,12 +5,13 @@ import (
 	"strings"
 
 	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/topics"
 )
 
 // catalogued finds a topic by its name with or without the prefix.
 func catalogued(a *app, name string) (schemas.Topic, error) {
 	bare := strings.TrimPrefix(name, a.settings.Kafka.Prefix)
-	all := allTopics()
+	all := topics.All()
 	if i := slices.IndexFunc(all, func(t schemas.Topic) bool { return t.Name == bare || t.Name == name }); i >= 0 {
 		return all[i], nil
 	}

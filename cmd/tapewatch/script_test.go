@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tapewatch/tapewatch/stream/embedded"
 )
@@ -18,7 +20,10 @@ func TestMain(m *testing.M) {
 // TestScripts runs every script of testdata/script against an embedded broker of its own, whose address the program gets by
 // the environment.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: withBroker, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_GOLDEN") != "", Deadline: time.Now().Add(4 * time.Minute)})
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", Setup: withBroker, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_GOLDEN") != "",
+		Deadline: time.Now().Add(4 * time.Minute), Cmds: map[string]func(*testscript.TestScript, bool, []string){"produce": produce},
+	})
 }
 
 func withBroker(env *testscript.Env) error {
@@ -32,6 +37,18 @@ func withBroker(env *testscript.Env) error {
 		}
 	})
 	env.Setenv("TAPEWATCH_KAFKA__BROKERS", broker.Addr())
-	env.Setenv("BROKER", broker.Addr())
 	return nil
+}
+
+// produce TOPIC KEY VALUE writes a raw record.
+func produce(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: produce TOPIC KEY VALUE")
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(ts.Getenv("TAPEWATCH_KAFKA__BROKERS")))
+	ts.Check(err)
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	ts.Check(cl.ProduceSync(ctx, &kgo.Record{Topic: args[0], Key: []byte(args[1]), Value: []byte(args[2])}).FirstErr())
 }

@@ -12,10 +12,13 @@ import (
 	"github.com/tapewatch/tapewatch/internal/logging"
 	"github.com/tapewatch/tapewatch/sinks/postgres"
 	"github.com/tapewatch/tapewatch/sinks/redis"
+	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/simulator"
 	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
 	"github.com/tapewatch/tapewatch/stream"
 	"github.com/tapewatch/tapewatch/stream/cluster"
 	"github.com/tapewatch/tapewatch/stream/processor"
+	"github.com/tapewatch/tapewatch/stream/topics"
 )
 
 // settings is everything that can be set: the Config struct of each part.
@@ -23,9 +26,13 @@ type settings struct {
 	Process                     processConfig
 	Log                         logging.Config
 	Kafka                       cluster.Config
+	Topics                      topics.Config
 	Stream                      stream.Config
 	Watchdogs                   watchdogsConfig
 	Supervision                 supervisionConfig
+	Sources                     sourcesConfig
+	Producer                    sources.Config
+	Simulator                   simulator.Config
 	Sinks                       sinksConfig
 	PostgresSwitch, RedisSwitch switchConfig
 	Postgres                    postgres.Config
@@ -115,10 +122,12 @@ type processorSettings struct {
 // newSettings returns the defaults and the tree that a loader writes into.
 func newSettings() (*settings, *config.Tree) {
 	s := &settings{
-		Process:        processConfig{Slot: -1, DrainTimeout: 30 * time.Second, Heartbeat: 15 * time.Second},
-		Log:            logging.Defaults(),
-		Kafka:          cluster.Defaults(),
-		Stream:         stream.Defaults(),
+		Process: processConfig{Slot: -1, DrainTimeout: 30 * time.Second, Heartbeat: 15 * time.Second},
+		Log:     logging.Defaults(),
+		Kafka:   cluster.Defaults(),
+		Stream:  stream.Defaults(),
+		Topics:  topics.Defaults(),
+		Sources: sourcesConfig{Use: []string{"simulator"}}, Producer: sources.Defaults(), Simulator: simulator.Defaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
 		Supervision:    supervisionDefaults(),
 		Sinks:          sinksConfig{Enabled: true},
@@ -130,8 +139,12 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("process", "The process as a whole.", &s.Process)
 	t.Add("log", "Log lines, on standard error.", &s.Log)
 	t.Add("kafka", "How to reach Kafka.", &s.Kafka)
+	t.Add("topics", "How topics are made.", &s.Topics)
 	t.Add("stream", "How processor groups run.", &s.Stream)
 	t.Add("supervision", "Restarts of sources and sinks.", &s.Supervision)
+	t.Add("sources", "Where records come from.", &s.Sources)
+	t.Add("producer", "The producer of each source.", &s.Producer)
+	t.Add("simulator", "The simulated market.", &s.Simulator)
 	t.Add("sinks", "All sinks at once.", &s.Sinks)
 	t.Add("sinks.postgres", "Events in PostgreSQL, each row exactly once.", &s.PostgresSwitch)
 	t.AddWhen("sinks.postgres", "", &s.Postgres, func() bool { return s.Postgres.URL != "" })

@@ -74,7 +74,7 @@ func write(t *testing.T, name, text string) string {
 func TestLaterLayersWin(t *testing.T) {
 	tree, b := mounted()
 	first := write(t, "one.yaml", "broker:\n  port: 2\n  wait: 5s\n  ratio: 1\n  hosts: [x]\n  limits: {bytes: 9}\n")
-	second := write(t, "two.yaml", "broker:\n  wait: 6\n  ratio: 2\n  inputs:\n    - {name: f, rows: 3}\n")
+	second := write(t, "two.yaml", "broker:\n  wait: 6\n  ratio: 2\n  inputs:\n    - {name: 2024-01-01T00:00:00Z, rows: 3}\n")
 	fs := pflag.NewFlagSet("x", pflag.ContinueOnError)
 	fs.StringSlice("hosts", nil, "")
 	fs.Bool("other", false, "")
@@ -93,7 +93,7 @@ func TestLaterLayersWin(t *testing.T) {
 	}
 	want := broker{
 		Hosts: []string{"f1", "f2"}, Port: 2, Wait: 6 * time.Second, Ratio: 3, On: true, Key: "default-key", Rung: "zz",
-		Columns: map[string]int{"price": 4}, Inputs: []input{{"f", 3}},
+		Columns: map[string]int{"price": 4}, Inputs: []input{{"2024-01-01T00:00:00Z", 3}},
 	}
 	want.Limits.Bytes = 11
 	if diff := cmp.Diff(want, *b); diff != "" {

@@ -123,9 +123,12 @@ func decodeDuration(raw any, into reflect.Value) error {
 }
 
 func decodeString(raw any, into reflect.Value) error {
-	switch raw.(type) {
+	switch raw := raw.(type) {
 	case string, bool, int, int64, uint64, float64:
 		into.SetString(fmt.Sprint(raw))
+		return nil
+	case time.Time: // YAML knows times; the setting wants the text
+		into.SetString(raw.Format(time.RFC3339Nano))
 		return nil
 	case nil:
 		into.SetString("")

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapewatch/tapewatch/evaluate"
+	"github.com/tapewatch/tapewatch/evaluate/nab"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+const evaluateLong = `Measures a detector on recorded minute candles: alarms per key and day on the untouched stream, and how many of the injected
+anomalies (--inject) or labelled ones (--labels) it finds and how late, with 95 % intervals. The detector runs in the same
+engine as live, with its settings. At a rate such as 1/day its budget (for the naive rules: the threshold) is fitted on the
+--fit range, so that rules can be compared at equal background; "shipped" leaves the settings alone and only warms up there.
+
+Detectors are the registered ones that read trades or baskets, and two naive rules for comparison: naive_price (5 % in 15
+minutes) and naive_volume (3 times the mean of the last 20 bars of --bar), each with 30 minutes of cool-down.
+
+With --nab the volume engine is scored on the series of the Numenta Anomaly Benchmark in that folder instead.`
+
+// evaluateFlags are the flags as they were given.
+type evaluateFlags struct {
+	data             []string
+	fit, test, rates string
+	nab              string
+}
+
+func newEvaluate(a *app) *cobra.Command {
+	var f evaluateFlags
+	var o evaluate.Options
+	cmd := &cobra.Command{
+		Use: "evaluate", Short: "Measure a detector on recorded candles", Long: evaluateLong, Args: noArgs,
+		Example: "tapewatch evaluate --detector price_anomaly --inject --rate shipped,1/day \\\n" +
+			"  --data BTCUSD_2018.csv.gz,BTCUSD_2019H1.csv.gz --fit 2018-01-01..2019-01-01 --test 2019-01-01..2019-07-01",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.nab != "" {
+				return a.evaluateNAB(f.nab)
+			}
+			if err := a.load(cmd); err != nil {
+				return err
+			}
+			if err := f.parse(a, &o); err != nil {
+				return err
+			}
+			report, err := evaluate.Run(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if a.output == "table" {
+				return report.Write(a.stdout)
+			}
+			return a.print(listing{data: report})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Detector, "detector", "", "registered detector, naive_price or naive_volume")
+	flags.StringSliceVar(&f.data, "data", nil, "CSV files of minute candles, gzipped or not: PATH, or SYMBOL=PATH where the name does not begin with the symbol")
+	flags.StringVar(&o.Columns, "columns", evaluate.DefaultColumns, "columns in their order: open, high, low, close, volume, - to skip, and the unit of the time (minute, second, milli, micro, nano)")
+	flags.StringVar(&o.Venue, "venue", "bitfinex", "venue of the records")
+	flags.StringVar(&f.fit, "fit", "", "range to fit and warm up on, FROM..TO in days or RFC 3339 times")
+	flags.StringVar(&f.test, "test", "..", "range to measure on")
+	flags.StringVar(&f.rates, "rate", "shipped", "wanted alarms per key and time: shipped, 1/day, 1/week, ...")
+	flags.StringVar(&o.MinSeverity, "min-severity", "", "least severity that counts as an alarm (default low; medium at 1/week and rarer)")
+	flags.BoolVar(&o.Inject, "inject", false, "inject anomalies at seeded positions a day apart or more")
+	flags.Float64SliceVar(&o.Jumps, "jumps", []float64{2, 3, 5}, "sizes of jumps, percent")
+	flags.Float64SliceVar(&o.Ramps, "ramps", []float64{2, 3, 5}, "sizes of ramps over 10 minutes, percent")
+	flags.Float64SliceVar(&o.Bursts, "bursts", []float64{3, 5, 10}, "sizes of bursts, multiples of the mean volume of the last 24 hours")
+	flags.DurationVar(&o.Burst, "burst", 15*time.Minute, "length of a burst; bursts begin at its multiples")
+	flags.Uint64Var(&o.Seed, "seed", 1, "seed of the positions")
+	flags.DurationVar(&o.Bar, "bar", 15*time.Minute, "bars of naive_volume")
+	flags.StringVar(&o.Labels, "labels", "", "CSV of known anomalies with columns symbol and onset_utc (or start, onset, time)")
+	flags.DurationVar(&o.Before, "before", 15*time.Minute, "how long before its onset an alarm finds a label")
+	flags.DurationVar(&o.After, "after", 15*time.Minute, "how long after its onset an alarm finds a label")
+	flags.StringVar(&f.nab, "nab", "", "folder with NAB's data and labels: score the volume engine on it")
+	return cmd
+}
+
+// parse turns flags and settings into options.
+func (f *evaluateFlags) parse(a *app, o *evaluate.Options) error {
+	if o.Detector == "" {
+		return usage("flag --detector is empty: it must name a detector, naive_price or naive_volume")
+	}
+	var err error
+	if o.Series, err = evaluate.ParseSeries(f.data); err != nil {
+		return &usageError{err}
+	}
+	if o.Rates, err = evaluate.ParseRates(f.rates); err != nil {
+		return &usageError{err}
+	}
+	if o.Test, err = evaluate.ParseRange(f.test); err != nil {
+		return &usageError{err}
+	}
+	if f.fit != "" {
+		if o.Fit, err = evaluate.ParseRange(f.fit); err != nil {
+			return &usageError{err}
+		}
+	}
+	if o.Detector != evaluate.NaivePrice && o.Detector != evaluate.NaiveVolume {
+		var b *processor.Bound
+		if b, err = a.settings.processor(o.Detector); err != nil {
+			return err
+		}
+		o.Config = b.ConfigJSON
+	}
+	if !a.quiet {
+		o.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
+	}
+	if err := o.Validate(); err != nil {
+		return &usageError{err}
+	}
+	return nil
+}
+
+// evaluateNAB scores the volume engine on a folder of NAB.
+func (a *app) evaluateNAB(dir string) error {
+	result, err := nab.Run(dir)
+	if err != nil {
+		return err
+	}
+	if a.output == "table" {
+		return result.Write(a.stdout)
+	}
+	return a.print(listing{data: result})
+}
