@@ -1,0 +1,107 @@
+package evaluate
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+// A label is the onset of a known anomaly.
+type label struct {
+	symbol string
+	at     schemas.Time
+}
+
+// readLabels reads a CSV with a header: a column symbol and one of onset_utc, start_utc, onset, start or time.
+func readLabels(path string, r Range) ([]label, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening labels: %w", err)
+	}
+	defer file.Close()
+	in := csv.NewReader(file)
+	head, err := in.Read()
+	if err != nil {
+		return nil, fmt.Errorf("reading the header of %s: %w", path, err)
+	}
+	symbol := slices.Index(head, "symbol")
+	at := slices.IndexFunc(head, func(name string) bool {
+		return slices.Contains([]string{"onset_utc", "start_utc", "onset", "start", "time"}, name)
+	})
+	if symbol < 0 || at < 0 {
+		return nil, fmt.Errorf("header of %s is %q: it must have symbol, and onset_utc, start_utc, onset, start or time", path, head)
+	}
+	var out []label
+	for {
+		fields, err := in.Read()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", path, err)
+		}
+		t, err := parseTime(fields[at])
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", path, err)
+		}
+		if r.contains(t) {
+			out = append(out, label{canonical(fields[symbol]), t})
+		}
+	}
+}
+
+func parseTime(text string) (schemas.Time, error) {
+	for _, layout := range []string{"2006-01-02 15:04Z", time.RFC3339, time.DateTime, "2006-01-02 15:04"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return schemas.Time(t.UnixNano()), nil
+		}
+	}
+	return 0, fmt.Errorf("time %q is not known: it must be like 2018-01-11 03:54Z or as in RFC 3339", text)
+}
+
+// match sets labels against the alarms of a run. A label is found by the first alarm from before its onset to after it, and
+// covered by an alarm that began earlier and was still on at the onset.
+func match(labels []label, members []*member, before, after time.Duration) *LabelReport {
+	out := &LabelReport{}
+	var delays []time.Duration
+	alarms, right := 0, 0
+	for _, m := range members {
+		alarms += len(m.alarms)
+		used := make([]bool, len(m.alarms))
+		for _, l := range labels {
+			if l.symbol != m.symbol {
+				continue
+			}
+			out.Labels++
+			first := true
+			for i, at := range m.alarms {
+				if at < l.at.Add(-before) || at > l.at.Add(after) {
+					continue
+				}
+				if !used[i] {
+					used[i] = true
+					right++
+				}
+				if first {
+					out.Found++
+					delays = append(delays, at.Sub(l.at))
+					first = false
+				}
+			}
+			if first && slices.ContainsFunc(m.episodes, func(e Range) bool { return e.From < l.at && (e.To == 0 || e.To >= l.at) }) {
+				out.Covered++
+			}
+		}
+	}
+	out.Recall = Wilson(out.Found, out.Labels)
+	out.RecallCovered = Wilson(out.Found+out.Covered, out.Labels)
+	out.Precision = Wilson(right, alarms)
+	out.Delay = delayOf(delays)
+	return out
+}

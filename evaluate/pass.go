@@ -1,0 +1,224 @@
+package evaluate
+
+import (
+	"context"
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+// A member is one series of a unit in the course of a run.
+type member struct {
+	symbol    string
+	watch     *watch
+	positions []position
+	volume    dayMean
+	// first and minutes say from when and how long there was data.
+	first   schemas.Time
+	minutes int
+	alarms  []schemas.Time
+	// episodes are the counted alarms' begin and end; an end of 0 is open.
+	episodes []Range
+}
+
+// A run takes one machine over one range once. The untouched stream runs through it; at every position the machine is saved, and
+// forks of it take the perturbed stretch. The laws make that exact: a task restored from a snapshot goes on byte for byte, so
+// what a fork says is what a whole run with that one injection would have said.
+type run struct {
+	machine machine
+	stream  *stream
+	members []*member
+	grades  []grade
+	tallies []tally
+	horizon int // minutes that a fork may need
+}
+
+func (e *evaluation) newRun(unit []Series, m machine, r Range, coolDown time.Duration, least int) (*run, error) {
+	s, err := openStream(unit, e.columns, r)
+	if err != nil {
+		return nil, err
+	}
+	out := &run{machine: m, stream: s}
+	align := time.Minute
+	for _, g := range e.subject.grades(e.options) {
+		out.horizon = max(out.horizon, int(g.window()/time.Minute))
+		if g.kind == kindBurst {
+			align = g.length
+		}
+	}
+	span := Range{From: s.next, To: r.To}
+	if span.To == 0 {
+		span.To = span.From.Add(openRange)
+	}
+	for _, one := range unit {
+		out.members = append(out.members, &member{
+			symbol: one.Symbol, watch: newWatch(least, coolDown), positions: positions(e.options.Seed, one.Symbol, span, align),
+		})
+	}
+	return out, nil
+}
+
+// openRange bounds the positions in a range without an end.
+const openRange = 20 * 365 * 24 * time.Hour
+
+// all runs to the end of the range.
+func (r *run) all(ctx context.Context) error {
+	defer r.stream.close()
+	for i := 0; ; i++ {
+		if i%1440 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		rows, err := r.stream.look(r.horizon + 1)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		if len(r.grades) > 0 {
+			if err := r.inject(rows); err != nil {
+				return err
+			}
+		}
+		if err := r.step(rows[0]); err != nil {
+			return err
+		}
+		r.stream.take()
+	}
+}
+
+// step takes one minute of the untouched stream.
+func (r *run) step(now row) error {
+	for j, m := range r.members {
+		c := &now.candles[j]
+		m.volume.add(c.volume)
+		if c.close == 0 {
+			continue
+		}
+		if m.first == 0 {
+			m.first = now.start
+		}
+		m.minutes++
+	}
+	if err := r.machine.minute(now); err != nil {
+		return err
+	}
+	for _, n := range r.machine.take() {
+		for _, m := range r.members {
+			if m.symbol == n.symbol {
+				m.hear(n)
+			}
+		}
+	}
+	return nil
+}
+
+// hear takes what the machine said of the member.
+func (m *member) hear(n notice) {
+	before := m.watch.alarmed()
+	if m.watch.see(n) {
+		m.alarms = append(m.alarms, n.at)
+		m.episodes = append(m.episodes, Range{From: n.at})
+	}
+	if before && !m.watch.alarmed() {
+		m.episodes[len(m.episodes)-1].To = n.at
+	}
+}
+
+// inject tries every grade on the members whose position is the first of the rows.
+func (r *run) inject(rows []row) error {
+	var saved any
+	for j, m := range r.members {
+		for len(m.positions) > 0 && m.positions[0].at < rows[0].start {
+			m.positions = m.positions[1:]
+		}
+		if len(m.positions) == 0 || m.positions[0].at != rows[0].start || m.volume.n < len(m.volume.ring) || rows[0].candles[j].close == 0 {
+			continue
+		}
+		if saved == nil {
+			var err error
+			if saved, err = r.machine.save(); err != nil {
+				return err
+			}
+		}
+		if err := r.injectInto(j, saved, rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// injectInto tries every grade on one member. Where an episode or its cool-down is on, or the untouched stream itself brings an
+// alarm, the position is busy: nothing can be said there.
+func (r *run) injectInto(j int, saved any, rows []row) error {
+	m := r.members[j]
+	p := m.positions[0]
+	mean := m.volume.mean()
+	plain := schemas.Time(0)
+	busy := m.watch.busy(p.at)
+	if !busy {
+		var err error
+		if plain, err = r.fork(j, saved, rows, func(c candle, _ int) candle { return c }); err != nil {
+			return err
+		}
+	}
+	for i, g := range r.grades {
+		t := &r.tallies[i]
+		if busy || plain != 0 && plain.Sub(p.at) <= g.window() {
+			t.busy++
+			continue
+		}
+		stretch := rows[:min(int(g.window()/time.Minute), len(rows))]
+		at, err := r.fork(j, saved, stretch, func(c candle, k int) candle { return g.perturb(c, k, p.sign, mean) })
+		if err != nil {
+			return err
+		}
+		t.n++
+		if at != 0 {
+			t.found++
+			t.delays = append(t.delays, at.Sub(p.at))
+		}
+	}
+	return nil
+}
+
+// fork runs rows through a copy of the machine, with one member's candles changed, and returns when that member's first alarm
+// came; 0 when none did.
+func (r *run) fork(j int, saved any, rows []row, change func(c candle, i int) candle) (schemas.Time, error) {
+	f, err := r.machine.fork(saved)
+	if err != nil {
+		return 0, err
+	}
+	m := r.members[j]
+	w := newWatch(m.watch.least, m.watch.coolDown)
+	for i, one := range rows {
+		changed := row{start: one.start, candles: append([]candle(nil), one.candles...)}
+		changed.candles[j] = change(one.candles[j], i)
+		if err := f.minute(changed); err != nil {
+			return 0, err
+		}
+		for _, n := range f.take() {
+			if n.symbol == m.symbol && w.see(n) {
+				return n.at, nil
+			}
+		}
+	}
+	return 0, nil
+}
+
+// days is how many days of data the members had together.
+func (r *run) days() float64 {
+	n := 0
+	for _, m := range r.members {
+		n += m.minutes
+	}
+	return float64(n) / (24 * 60)
+}
+
+func (r *run) alarms() int {
+	n := 0
+	for _, m := range r.members {
+		n += len(m.alarms)
+	}
+	return n
+}
