@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
@@ -19,7 +18,7 @@ func BenchmarkReplay(b *testing.B) {
 				bound := bind(b, name)
 				start := cpuTime(b)
 				for b.Loop() {
-					_, err := Run(context.Background(), Options{Bound: bound, From: File{Path: path}, Parallel: parallel, Policy: processor.DefaultTimePolicy(), Out: func(Output) error { return nil }})
+					_, err := Run(b.Context(), Options{Bound: bound, From: File{Path: path}, Parallel: parallel, Policy: processor.DefaultTimePolicy(), Out: func(Output) error { return nil }})
 					if err != nil {
 						b.Fatal(err)
 					}

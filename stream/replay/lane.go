@@ -14,9 +14,12 @@ import (
 	"github.com/tapewatch/tapewatch/stream/tape"
 )
 
-// keepRecords is how many records a lane keeps to rebuild a key after a panic. Then it takes a snapshot in memory and lets
-// them go.
-const keepRecords = 1 << 16
+// A lane keeps its records, to rebuild a key after a panic, up to keepRecords, and keepPerKey for each key. Then it takes a
+// snapshot in memory and lets them go. Few records stay in the caches of a core; many keys make a snapshot dear.
+const (
+	keepRecords = 1 << 14
+	keepPerKey  = 1 << 7
+)
 
 // run is one replay.
 type run struct {
@@ -73,7 +76,7 @@ func (l *lane) process(b *tape.Batch) error {
 			}
 		}
 	}
-	if l.keptRecords += len(b.Records); l.keptRecords >= keepRecords {
+	if l.keptRecords += len(b.Records); l.keptRecords >= max(keepRecords, keepPerKey*l.task.Instances()) {
 		return l.forget()
 	}
 	return nil

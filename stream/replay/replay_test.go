@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ func init() {
 }
 
 func (s *summer) event(at schemas.Time, kind string) *schemas.Event {
-	return &schemas.Event{Type: kind, Severity: schemas.Low, Status: schemas.Open, DedupKey: "d", EventTime: int64(at), Description: fmt.Sprint(s.sum), Evidence: &schemas.Evidence{}}
+	return &schemas.Event{Type: kind, Severity: schemas.Low, Status: schemas.Open, DedupKey: "d", EventTime: int64(at), Description: strconv.FormatInt(s.sum, 10), Evidence: &schemas.Evidence{}}
 }
 
 func (s *summer) OnRecord(rec schemas.Record, emit processor.Emit) {
@@ -141,7 +142,7 @@ func market(t testing.TB, partitions, n int, poison bool) []placed {
 		}
 		symbol := fmt.Sprintf("S%02d-USD", k)
 		put(k%partitions, []byte("sim:"+symbol), &schemas.Trade{
-			Meta:     &schemas.Meta{Source: "sim", Venue: "sim", Symbol: symbol, Id: fmt.Sprint(i), EventTime: int64(at), ReceiveTime: int64(at)},
+			Meta:     &schemas.Meta{Source: "sim", Venue: "sim", Symbol: symbol, Id: strconv.Itoa(i), EventTime: int64(at), ReceiveTime: int64(at)},
 			Price:    &schemas.Decimal{Mantissa: price, Exponent: -2},
 			Quantity: &schemas.Decimal{Mantissa: 1 + int64(i%9)}, TakerSide: schemas.Side_SIDE_BUY,
 		}, bad)
@@ -272,7 +273,7 @@ func TestEveryParallelismGivesTheBytesOfTheModel(t *testing.T) {
 }
 
 func TestLongReplayForgetsAndStillRebuilds(t *testing.T) {
-	in := market(t, 1, 3*keepRecords, false)
+	in := market(t, 1, 5*keepRecords, false)
 	var enc schemas.Encoder
 	last := &in[len(in)-1]
 	for _, r := range []*placed{last, &in[len(in)/2]} {
@@ -379,7 +380,7 @@ func TestNothingIsAllocatedPerRecord(t *testing.T) {
 	path := save(t, "a.tape.zst", market(t, 1, n, false))
 	b := bind(t, "trivial")
 	allocs := testing.AllocsPerRun(2, func() {
-		_, _ = Run(context.Background(), Options{Bound: b, From: File{Path: path}, Parallel: 1, Policy: processor.DefaultTimePolicy(), Out: func(Output) error { return nil }})
+		_, _ = Run(t.Context(), Options{Bound: b, From: File{Path: path}, Parallel: 1, Policy: processor.DefaultTimePolicy(), Out: func(Output) error { return nil }})
 	})
 	if per := allocs / n; per > 0.05 {
 		t.Errorf("%.3f allocations per record, must be none but those per file, frame and key", per)

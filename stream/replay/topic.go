@@ -40,10 +40,11 @@ const batchRecords = 2048
 
 // feed reads the partitions, Parallel at a time, lowest first.
 func (t TopicRange) feed(ctx context.Context, r *run) error {
-	parts, err := t.parts(ctx, r)
+	parts, inexact, err := t.parts(ctx, r.Bound.Input)
 	if err != nil {
 		return err
 	}
+	r.inexact = inexact
 	order := make([]int32, 0, len(parts))
 	for _, p := range parts {
 		order = append(order, p.partition)
@@ -92,71 +93,83 @@ func convert(topic schemas.Topic, rec *kgo.Record) tape.Record {
 	return tape.Record{Offset: rec.Offset, Key: rec.Key, Value: rec.Value, Type: typ, ContentType: content}
 }
 
-// parts resolves the bounds of every partition, and notes what makes the replay inexact.
-func (t TopicRange) parts(ctx context.Context, r *run) ([]part, error) {
-	topic := t.Cluster.Topic(r.Bound.Input.Name)
+// parts resolves the bounds of every partition, and says what makes a replay of them inexact.
+func (t TopicRange) parts(ctx context.Context, topic schemas.Topic) (parts []part, inexact []string, err error) {
 	client, err := kgo.NewClient(t.Cluster.Options(t.Log)...)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to Kafka: %w", err)
+		return nil, nil, fmt.Errorf("connecting to Kafka: %w", err)
 	}
 	defer client.Close()
-	admin := kadm.NewClient(client)
-	ask := func(what string, list func(context.Context, ...string) (kadm.ListedOffsets, error)) (map[int32]kadm.ListedOffset, error) {
-		listed, err := list(ctx, topic)
-		if err == nil {
-			err = listed.Error()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("listing the %s of %s: %w", what, topic, err)
-		}
-		return listed[topic], nil
+	k := known{topic: t.Cluster.Topic(topic.Name), admin: kadm.NewClient(client)}
+	if err := k.ask(ctx, t); err != nil {
+		return nil, nil, err
 	}
-	after := func(at schemas.Time) func(context.Context, ...string) (kadm.ListedOffsets, error) {
-		return func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
-			return admin.ListOffsetsAfterMilli(ctx, (int64(at)+999_999)/1_000_000, topics...)
-		}
-	}
-	starts, err := ask("start offsets", admin.ListStartOffsets)
-	if err != nil {
-		return nil, err
-	}
-	ends, err := ask("committed offsets", admin.ListCommittedOffsets)
-	if err != nil {
-		return nil, err
-	}
-	var fromTime, toTime map[int32]kadm.ListedOffset
-	if t.FromTime > 0 {
-		if fromTime, err = ask("offsets of a time", after(t.FromTime)); err != nil {
-			return nil, err
-		}
-	}
-	if t.ToTime > 0 {
-		if toTime, err = ask("offsets of a time", after(t.ToTime)); err != nil {
-			return nil, err
-		}
-	}
-	var parts []part
-	for _, n := range sortedKeys(starts) {
+	for _, n := range sortedKeys(k.starts) {
 		if len(t.Partitions) > 0 && !slices.Contains(t.Partitions, n) {
 			continue
 		}
-		p := part{n, max(starts[n].Offset, t.FromOffset), ends[n].Offset}
+		start, end := k.starts[n].Offset, k.ends[n].Offset
+		p := part{n, max(start, t.FromOffset), end}
 		if t.FromTime > 0 {
-			p.from = max(starts[n].Offset, fromTime[n].Offset)
+			p.from = max(start, k.fromTime[n].Offset)
 		}
 		if t.ToOffset > 0 {
 			p.to = min(p.to, t.ToOffset)
 		}
 		if t.ToTime > 0 {
-			p.to = min(ends[n].Offset, toTime[n].Offset)
+			p.to = min(end, k.toTime[n].Offset)
 		}
 		if p.from > 0 {
-			r.inexact = append(r.inexact, fmt.Sprintf("partition %d starts at offset %d (the log at %d)", n, p.from, starts[n].Offset))
+			inexact = append(inexact, fmt.Sprintf("partition %d starts at offset %d (the log at %d)", n, p.from, start))
 		}
 		parts = append(parts, p)
 	}
-	if missing := len(t.Partitions) - len(parts); missing > 0 {
-		return nil, fmt.Errorf("%s has partitions 0 to %d: %v were asked for", topic, len(starts)-1, t.Partitions)
+	if len(parts) < len(t.Partitions) {
+		return nil, nil, fmt.Errorf("%s has partitions 0 to %d: %v were asked for", k.topic, len(k.starts)-1, t.Partitions)
 	}
-	return parts, nil
+	return parts, inexact, nil
+}
+
+// known is what the brokers say of a topic's offsets, by partition.
+type known struct {
+	topic                          string
+	admin                          *kadm.Client
+	starts, ends, fromTime, toTime map[int32]kadm.ListedOffset
+}
+
+// ask asks for what the range needs. The end is that of the committed records: what an open transaction is writing does not
+// count yet.
+func (k *known) ask(ctx context.Context, t TopicRange) (err error) {
+	if k.starts, err = k.list(ctx, k.admin.ListStartOffsets); err != nil {
+		return err
+	}
+	if k.ends, err = k.list(ctx, k.admin.ListCommittedOffsets); err != nil {
+		return err
+	}
+	if k.fromTime, err = k.after(ctx, t.FromTime); err != nil {
+		return err
+	}
+	k.toTime, err = k.after(ctx, t.ToTime)
+	return err
+}
+
+// after returns the first offsets published at a time or later; nothing for no time.
+func (k *known) after(ctx context.Context, at schemas.Time) (map[int32]kadm.ListedOffset, error) {
+	if at == 0 {
+		return nil, nil //nolint:nilnil // no bound, no offsets
+	}
+	return k.list(ctx, func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
+		return k.admin.ListOffsetsAfterMilli(ctx, (int64(at)+999_999)/1_000_000, topics...)
+	})
+}
+
+func (k *known) list(ctx context.Context, how func(context.Context, ...string) (kadm.ListedOffsets, error)) (map[int32]kadm.ListedOffset, error) {
+	listed, err := how(ctx, k.topic)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing offsets of %s: %w", k.topic, err)
+	}
+	return listed[k.topic], nil
 }
