@@ -45,8 +45,8 @@ func init() {
 		New: func(c priceAnomalyConfig, key processor.Key) processor.Processor {
 			return &priceAnomaly{
 				cfg: c, key: key, rules: c.rules(), closes: newCloses(c.minutes()), vol: newVolatility(),
-				// Populations, version 1: medians over BTC 2018 and ETH 2018 of bitfinex, minutes.
-				jumpPlan:  c.plan(jumps, calibration.Population{Version: 1, Daily: 7.4, Weekly: 13.5}),
+				// Populations, version 1: scores at one and at one seventh alarm a day, medians over five pairs of bitfinex, 2018-19.
+				jumpPlan:  c.plan(jumps, calibration.Population{Version: 1, Daily: 7.4, Weekly: 14.5}),
 				driftPlan: c.plan(drifts, calibration.Population{Version: 1, Daily: 3.7, Weekly: 4.2}),
 			}
 		},

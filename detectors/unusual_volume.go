@@ -138,7 +138,7 @@ func (u *unusualVolume) OnRecord(rec schemas.Record, _ processor.Emit) {
 func (u *unusualVolume) member(meta *schemas.Meta) *member {
 	i, found := slices.BinarySearchFunc(u.members, meta, func(m *member, meta *schemas.Meta) int { return m.compare(meta.Venue, meta.Symbol) })
 	if !found {
-		u.members = slices.Insert(u.members, i, newMember(meta.Venue, meta.Symbol, len(u.legs)))
+		u.members = slices.Insert(u.members, i, newMember(meta.Venue, meta.Symbol, u.legs))
 	}
 	return u.members[i]
 }
@@ -173,9 +173,6 @@ func (u *unusualVolume) AppendState(dst []byte) []byte {
 	dst = pack.Int(dst, int64(u.closed))
 	dst = pack.Uint(dst, u.minutes)
 	dst = pack.Uint(dst, uint64(len(u.legs)))
-	for i := range u.legs {
-		dst = pack.Uint(dst, uint64(u.legs[i].window))
-	}
 	dst = u.profile.AppendState(dst)
 	dst = pack.Uint(dst, uint64(len(u.members)))
 	for _, m := range u.members {
@@ -195,10 +192,6 @@ func (u *unusualVolume) RestoreState(src []byte) error {
 	if n := r.Count(16); n != len(u.legs) {
 		return fmt.Errorf("state of unusual_volume has %d legs: it must have %d", n, len(u.legs))
 	}
-	changed := make([]bool, len(u.legs))
-	for i := range u.legs {
-		changed[i] = r.Uint() != uint64(u.legs[i].window)
-	}
 	if err := r.Err(); err != nil {
 		return fmt.Errorf("reading the state of unusual_volume: %w", err)
 	}
@@ -211,13 +204,13 @@ func (u *unusualVolume) RestoreState(src []byte) error {
 	rest = r.Rest()
 	u.members = nil
 	for range n {
-		m := newMember("", "", len(u.legs))
+		m := newMember("", "", u.legs)
 		if rest, err = m.RestoreState(rest); err != nil {
 			return fmt.Errorf("reading a member of unusual_volume: %w", err)
 		}
-		for i := range changed {
-			if changed[i] {
-				m.legs[i] = legState{}
+		for i := range u.legs {
+			if len(m.legs[i].forecasts) != u.legs[i].window {
+				m.legs[i] = newLegState(u.legs[i].window)
 			}
 		}
 		u.members = append(u.members, m)

@@ -36,21 +36,24 @@ type volumeLeg struct {
 	window int
 	// least is added to the sum when smoothing is less: small counts are noise.
 	least float64
-	steps *har.Steps
+	// minute and block are the fading of the levels and of the regression.
+	minute, block *har.Steps
 	// How scores are calibrated with enough peers, and without.
 	market, plain *calibration.Plan
 }
 
 func (c unusualVolumeConfig) legs(layout *calibration.Layout) []volumeLeg {
-	// Populations, version 1: bitfinex 2018-19, ratio at one and at one seventh alarm a day; counts as volume.
-	short := [2]calibration.Population{{Version: 1, Daily: 4.7, Weekly: 9.2}, {Version: 1, Daily: 7.8, Weekly: 21}}
-	long := [2]calibration.Population{{Version: 1, Daily: 2.3, Weekly: 4.3}, {Version: 1, Daily: 3.1, Weekly: 8}}
+	// Populations, version 1: ratios at one and at one seventh alarm a day, judged every minute; medians over five pairs of
+	// bitfinex, 2019 H1. Counts are taken to be as volume.
+	short := [2]calibration.Population{{Version: 1, Daily: 9.5, Weekly: 19}, {Version: 1, Daily: 10, Weekly: 25}}
+	long := [2]calibration.Population{{Version: 1, Daily: 4.4, Weekly: 7.8}, {Version: 1, Daily: 5.2, Weekly: 9.5}}
 	leg := func(name string, figure int, window time.Duration, least float64, p [2]calibration.Population) volumeLeg {
 		plan := func(p calibration.Population) *calibration.Plan {
 			return &calibration.Plan{Layout: layout, Population: p, Rate: 1 / c.BudgetDays, Eta: c.AdaptiveRate}
 		}
 		return volumeLeg{
-			name: name, figure: figure, window: int(window / time.Minute), least: least, steps: har.NewSteps(int64(window)), market: plan(p[0]), plain: plan(p[1]),
+			name: name, figure: figure, window: int(window / time.Minute), least: least,
+			minute: har.NewSteps(int64(time.Minute)), block: har.NewSteps(int64(window)), market: plan(p[0]), plain: plan(p[1]),
 		}
 	}
 	return []volumeLeg{
@@ -130,22 +133,29 @@ func (leg *volumeLeg) smooth(m *member) float64 {
 }
 
 func (m *member) surprise(now schemas.Time, i int, leg *volumeLeg, off float64) surprise {
-	f := &m.legs[i].previous
-	if leg.boundary(now) {
-		f = &m.legs[i].current
-	}
+	st := &m.legs[i]
+	f := float64(st.forecasts[leg.slot(now)])
 	sum, ok := m.sum(now, leg.window, leg.figure)
-	if !ok || f.blocks < blocksLeast || m.means[leg.figure].Mean() == 0 {
+	if !ok || f != f || m.means[leg.figure].Mean() == 0 {
 		return surprise{}
 	}
 	s := surprise{ok: true, sum: sum, added: leg.smooth(m), season: off}
 	x := fixed.Ln(sum + s.added)
-	s.log = x - off - f.log
-	s.plain = x - fixed.Ln(f.plain+s.added)
+	plain := st.before
+	if leg.boundary(now) {
+		plain = st.recent.Mean()
+	}
+	s.log = x - off - f
+	s.plain = x - fixed.Ln(plain+s.added)
 	return s
 }
 
-// learn puts the minute into the calibration, and the blocks that end now into the forecasts.
+// slot is where the forecast for the window that ends now was put when the window began.
+func (leg *volumeLeg) slot(now schemas.Time) int {
+	return int(int64(now) / int64(time.Minute) % int64(leg.window))
+}
+
+// learn puts the minute into the calibration, the levels, and, at the end of a block, the weights.
 func (u *unusualVolume) learn(m *member, now schemas.Time) {
 	start := now.Add(-time.Minute)
 	for i := range u.legs {
@@ -153,23 +163,48 @@ func (u *unusualVolume) learn(m *member, now schemas.Time) {
 		if st.now.ok && season.Hour(int64(start)) != m.spoiled {
 			st.calib.Observe(st.now.plan, int64(start), st.now.score)
 		}
-		if !leg.boundary(now) {
-			continue
+		off := u.season(now, leg)
+		if leg.boundary(now) {
+			u.learnBlock(m, now, i, off)
 		}
-		st.previous = st.current
-		sum, ok := m.sum(now, leg.window, leg.figure)
-		if added := leg.smooth(m); ok && sum+added > 0 {
-			x := fixed.Ln(sum + added)
-			if i == 0 && st.model.Count() >= blocksLeast {
-				middle := int64(now) - int64(leg.window)*int64(time.Minute)/2
-				u.profile.Add(season.HourOfWeek(middle), season.Hour(middle), x-st.model.Level(har.Horizons-1))
+		expected := float64(st.forecasts[leg.slot(now)])
+		// The levels follow single minutes, scaled to the window: the freshest that there is.
+		if sum, ok := m.sum(now, 1, leg.figure); ok && m.means[leg.figure].Mean() > 0 {
+			x := fixed.Ln(float64(sum*float64(leg.window))+leg.smooth(m)) - off
+			if expected != expected {
+				expected = x
 			}
-			st.model.Add(leg.steps, x-u.season(now, leg), learnClip)
-			st.recent.Add(blockDecay, sum)
+			st.model.Follow(leg.minute, x, expected, 2*learnClip)
 		}
-		log, _ := st.model.Forecast()
-		st.current = forecast{log: log, plain: st.recent.Mean(), blocks: st.model.Count()}
+		past := st.model.Past()
+		if leg.boundary(now) {
+			st.past = past
+		}
+		if st.blocks >= blocksLeast {
+			st.forecasts[leg.slot(now)] = float32(st.model.ForecastFrom(&past))
+		}
 	}
+}
+
+// learnBlock learns from the block that ends now.
+func (u *unusualVolume) learnBlock(m *member, now schemas.Time, i int, off float64) {
+	leg, st := &u.legs[i], &m.legs[i]
+	st.before = st.recent.Mean()
+	sum, ok := m.sum(now, leg.window, leg.figure)
+	added := leg.smooth(m)
+	if !ok || sum+added <= 0 {
+		return
+	}
+	x := fixed.Ln(sum + added)
+	if i == 0 && st.blocks >= blocksLeast {
+		middle := int64(now) - int64(leg.window)*int64(time.Minute)/2
+		u.profile.Add(season.HourOfWeek(middle), season.Hour(middle), x-st.model.Level(har.Horizons-1))
+	}
+	if st.blocks > 0 {
+		st.model.Learn(leg.block, &st.past, x-off, learnClip)
+	}
+	st.recent.Add(blockDecay, sum)
+	st.blocks++
 }
 
 // A volumeVerdict is what the legs say of a member's minute: the severity, the legs that fired, and the one that gave the

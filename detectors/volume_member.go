@@ -1,6 +1,7 @@
 package detectors
 
 import (
+	"math"
 	"strings"
 	"time"
 
@@ -68,25 +69,35 @@ type member struct {
 
 // legState is what a member keeps for one leg.
 type legState struct {
-	model har.Model
-	// recent is the mean sum of the last 20 blocks: the plain expectation.
+	// model forecasts the logarithm, apart from the season, of the window that begins. Its levels follow every minute, its
+	// weights learn at the end of every block, from past, the levels at the block's beginning.
+	model  har.Model
+	past   har.Past
+	blocks uint64
+	// forecasts of the last window of minutes: the one made at minute n since the epoch is at n mod the window. They are kept in
+	// short, NaN before there is one.
+	forecasts []float32
+	// recent is the mean sum of the last 20 blocks: the plain expectation; before is what it was a block earlier.
 	recent series.Level
+	before float64
 	calib  calibration.Leg
-	// current is the forecast made at the last block boundary, previous the one before: a window that does not end at a
-	// boundary is judged by the forecast that was made before it began.
-	current, previous forecast
-	now               surprise // of the minute in hand; not state
+	now    surprise // of the minute in hand; not state
 }
 
-// A forecast is what was expected of a block: the logarithm apart from the season, and the plain mean. Blocks counts what it
-// was made from.
-type forecast struct {
-	log, plain float64
-	blocks     int64
+func newLegState(window int) legState {
+	s := legState{forecasts: make([]float32, window)}
+	for i := range s.forecasts {
+		s.forecasts[i] = float32(math.NaN())
+	}
+	return s
 }
 
-func newMember(venue, symbol string, legs int) *member {
-	return &member{venue: strings.Clone(venue), symbol: strings.Clone(symbol), legs: make([]legState, legs)}
+func newMember(venue, symbol string, legs []volumeLeg) *member {
+	m := &member{venue: strings.Clone(venue), symbol: strings.Clone(symbol)}
+	for i := range legs {
+		m.legs = append(m.legs, newLegState(legs[i].window))
+	}
+	return m
 }
 
 func (m *member) key() string { return m.venue + ":" + m.symbol }
@@ -180,8 +191,14 @@ func (m *member) AppendState(dst []byte) []byte {
 		dst = m.ahead[i].appendTo(dst)
 	}
 	for i := range m.legs {
-		for _, f := range []*forecast{&m.legs[i].current, &m.legs[i].previous} {
-			dst = pack.Int(pack.Float(pack.Float(dst, f.log), f.plain), f.blocks)
+		st := &m.legs[i]
+		dst = pack.Float(pack.Uint(dst, st.blocks), st.before)
+		for _, v := range st.past {
+			dst = pack.Float(dst, v)
+		}
+		dst = pack.Uint(dst, uint64(len(st.forecasts)))
+		for _, v := range st.forecasts {
+			dst = pack.Float32(dst, v)
 		}
 	}
 	return appendAll(dst, m.parts()...)
@@ -204,8 +221,14 @@ func (m *member) RestoreState(src []byte) (rest []byte, err error) {
 		m.ahead = append(m.ahead, b)
 	}
 	for i := range m.legs {
-		for _, f := range []*forecast{&m.legs[i].current, &m.legs[i].previous} {
-			f.log, f.plain, f.blocks = r.Float(), r.Float(), r.Int()
+		st := &m.legs[i]
+		st.blocks, st.before = r.Uint(), r.Float()
+		for k := range st.past {
+			st.past[k] = r.Float()
+		}
+		st.forecasts = make([]float32, r.Count(hourMinutes))
+		for k := range st.forecasts {
+			st.forecasts[k] = r.Float32()
 		}
 	}
 	if err := r.Err(); err != nil {

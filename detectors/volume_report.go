@@ -31,7 +31,7 @@ func (u *unusualVolume) explain(m *member, now schemas.Time, v volumeVerdict) *s
 	leg, st := &u.legs[v.main], &m.legs[v.main]
 	ev := &schemas.Evidence{
 		WindowStart: int64(now.Add(-time.Duration(leg.window) * time.Minute)), WindowEnd: int64(now), LateRecords: m.late,
-		SampleSize: uint64(st.model.Count()), Calibrated: st.calib.Days() >= calibratedDays, Series: m.volumes(now, u.legs[0].window),
+		SampleSize: st.blocks, Calibrated: st.calib.Days() >= calibratedDays, Series: m.volumes(now, u.legs[0].window),
 	}
 	for i := range u.legs {
 		if v.fired[i] {

@@ -91,15 +91,21 @@ func (m *Model) Add(s *Steps, x, clip float64) (residual float64) {
 			learn = min(max(residual, -clip), clip)
 			follow = min(max(residual, -2*clip), 2*clip)
 		}
-		m.learn(s, f+learn-m.origin)
+		phi := m.regressors()
+		m.learn(s, &phi, f+learn-m.origin)
 		x = f + follow
 	}
 	m.n++
+	m.move(s, x)
+	return residual
+}
+
+// move lets the levels follow a value.
+func (m *Model) move(s *Steps, x float64) {
 	for i := range m.level {
 		m.weight[i] = float64(m.weight[i]*s.levels[i]) + 1
 		m.level[i] += (x - m.origin - m.level[i]) / m.weight[i]
 	}
-	return residual
 }
 
 // Count returns how many values the model has seen.
@@ -120,8 +126,7 @@ func (m *Model) regressors() [params]float64 {
 	return [params]float64{1, l[0] - l[1], l[1] - l[2], l[2] - l[3], l[3]}
 }
 
-func (m *Model) learn(s *Steps, y float64) {
-	phi := m.regressors()
+func (m *Model) learn(s *Steps, phi *[params]float64, y float64) {
 	k := 0
 	for i := range params {
 		for j := 0; j <= i; j++ {
