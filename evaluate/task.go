@@ -83,17 +83,20 @@ func (m *taskMachine) minute(r row) error {
 }
 
 // trades turns a minute into trades at its 5th, 10th, 25th and 40th second: the open where it is known, the extremes in the
-// order that the close suggests, the close; each takes its share of the volume. A Tick follows each second that has trades,
-// and one ends the minute.
+// order that the close suggests, the close; each takes its share of the volume. A Tick goes ahead of them, as the seconds before
+// must be over when they come, and one ends the minute.
 func (m *taskMachine) trades(r row) {
 	for i, second := range [...]time.Duration{5, 10, 25, 40} {
-		at, any := r.start.Add(second*time.Second), false
+		at, ticked := r.start.Add(second*time.Second), false
 		for j := range r.candles {
 			c := &r.candles[j]
 			if !c.traded() || i == 0 && c.open == 0 {
 				continue
 			}
-			any = true
+			if !ticked {
+				m.putTick(at.Add(-time.Second))
+				ticked = true
+			}
 			first, second := c.low, c.high
 			if c.close < (c.high+c.low)/2 {
 				first, second = c.high, c.low
@@ -103,9 +106,6 @@ func (m *taskMachine) trades(r row) {
 				share = c.volume / 4
 			}
 			m.putTrade(m.symbols[j], at, [...]float64{c.open, first, second, c.close}[i], share)
-		}
-		if any {
-			m.putTick(at)
 		}
 	}
 	m.putTick(r.start.Add(time.Minute))

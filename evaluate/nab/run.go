@@ -1,0 +1,92 @@
+package nab
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+)
+
+// A Result is the score of the volume engine.
+type Result struct {
+	// Profiles are the scores over all series together.
+	Profiles []ProfileResult `json:"profiles"`
+	Series   []SeriesResult  `json:"series"`
+}
+
+// A ProfileResult is the score under one profile: 100 is perfect, 0 is doing nothing.
+type ProfileResult struct {
+	Profile string  `json:"profile"`
+	Score   float64 `json:"score"`
+}
+
+// A SeriesResult is what the engine did on one series; the score is the standard one.
+type SeriesResult struct {
+	Series  string  `json:"series"`
+	Windows int     `json:"windows"`
+	Found   int     `json:"found"`
+	False   int     `json:"false_alarms"`
+	Raw     float64 `json:"raw_standard"`
+	Score   float64 `json:"score_standard"`
+}
+
+// Run scores the volume engine on every labelled series of a folder of NAB (data and labels), one configuration for all.
+func Run(dir string) (*Result, error) {
+	all, err := load(dir)
+	if err != nil {
+		return nil, err
+	}
+	out := &Result{}
+	alarms := make([][]int, len(all))
+	for i := range all {
+		if alarms[i], err = all[i].alarms(); err != nil {
+			return nil, fmt.Errorf("running the volume engine on %s: %w", all[i].name, err)
+		}
+	}
+	for k, p := range Profiles() {
+		var total tally
+		for i := range all {
+			one := judge(alarms[i], all[i].windows, len(all[i].values), p)
+			total.add(one)
+			if k == 0 {
+				out.Series = append(out.Series, SeriesResult{
+					Series: all[i].name, Windows: one.windows, Found: one.found, False: one.wrong, Raw: one.raw, Score: one.score(),
+				})
+			}
+		}
+		out.Profiles = append(out.Profiles, ProfileResult{p.Name, total.score()})
+	}
+	return out, nil
+}
+
+// alarms runs the volume engine over a series and returns the rows of its alarms.
+func (s *dataset) alarms() ([]int, error) {
+	if len(s.at) < 2 {
+		return nil, fmt.Errorf("series has %d rows: it must have two at least", len(s.at))
+	}
+	v, err := newVolume(s.at[1] - s.at[0])
+	if err != nil {
+		return nil, err
+	}
+	var out []int
+	for i, x := range s.values {
+		if v.step(s.at[i], x) {
+			out = append(out, i)
+		}
+	}
+	return out, nil
+}
+
+// Write prints the result as plain tables.
+func (r *Result) Write(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "SERIES\tWINDOWS\tFOUND\tFALSE ALARMS\tSTANDARD")
+	for _, s := range r.Series {
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.1f\n", s.Series, s.Windows, s.Found, s.False, s.Score)
+	}
+	fmt.Fprintln(t, "\t\t\t\t")
+	fmt.Fprintln(t, "PROFILE\tSCORE\t\t\t")
+	for _, p := range r.Profiles {
+		fmt.Fprintf(t, "%s\t%.1f\t\t\t\n", p.Profile, p.Score)
+	}
+	return t.Flush()
+}
