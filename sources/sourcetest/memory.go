@@ -69,6 +69,13 @@ func (p *Memory) Flush(context.Context) error {
 	return nil
 }
 
+// Add appends an entry as it is.
+func (p *Memory) Add(e Entry) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.entries = append(p.entries, e)
+}
+
 // Entries returns what was published so far.
 func (p *Memory) Entries() []Entry {
 	p.mu.Lock()

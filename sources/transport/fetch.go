@@ -45,7 +45,7 @@ type Fetcher struct {
 // NewFetcher makes a fetcher that sends to frames.
 func NewFetcher(opt FetchOptions, frames chan<- capture.Frame) *Fetcher {
 	return &Fetcher{
-		opt: opt, client: &http.Client{Timeout: dialTimeout}, frames: frames, wake: make(chan struct{}, 1),
+		opt: opt, client: &http.Client{Timeout: dialTimeout, Transport: http.DefaultTransport.(*http.Transport).Clone()}, frames: frames, wake: make(chan struct{}, 1),
 		budget: rate.NewLimiter(rate.Limit(float64(opt.PerMinute)/60), max(opt.PerMinute/12, 1)),
 		breaker: gobreaker.NewCircuitBreaker[[]byte](gobreaker.Settings{
 			Name: opt.Conn, Timeout: time.Minute,
@@ -68,6 +68,7 @@ func (f *Fetcher) Get(url string) {
 
 // Run works the queue off until ctx is done.
 func (f *Fetcher) Run(ctx context.Context) error {
+	defer f.client.CloseIdleConnections()
 	for {
 		url, ok := f.take()
 		if !ok {
