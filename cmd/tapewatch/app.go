@@ -14,6 +14,7 @@ import (
 
 	"github.com/tapewatch/tapewatch/internal/config"
 	"github.com/tapewatch/tapewatch/internal/logging"
+	"github.com/tapewatch/tapewatch/internal/registry"
 )
 
 // app is what the commands share: where they read and write, and the settings.
@@ -32,6 +33,7 @@ type app struct {
 	tree     *config.Tree
 	report   *config.Report
 	log      *slog.Logger
+	registry *registry.Registry
 }
 
 // run is the whole program: it returns the exit code.

@@ -13,6 +13,6 @@ func commands(a *app) []*cobra.Command {
 		newProcessors(a, "detect", "Run watchdogs", detectLong, processor.Watchdog),
 		newProcessors(a, "stage", "Run stages", stageLong, processor.Stage),
 		newSink(a),
-		newDoctor(a), newTail(a), newDump(a), newTopics(a), newDLQ(a), newConfig(a), newEvaluate(a), newVersion(a), newMan(),
+		newDoctor(a), newReplay(a), newTail(a), newDump(a), newTopics(a), newDLQ(a), newConfig(a), newEvaluate(a), newVersion(a), newMan(),
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func newDLQShow(a *app) *cobra.Command {
 			s := shown(letter)
 			s.Stack, s.Key = letter.Stack, string(letter.Key)
 			s.Value = base64.StdEncoding.EncodeToString(letter.Value)
-			s.Decoded = decodedLetter(a, letter)
+			s.Decoded = decodedLetter(cmd.Context(), a, letter)
 			if a.output != "table" {
 				return a.print(listing{data: s})
 			}
@@ -113,13 +114,17 @@ func newDLQShow(a *app) *cobra.Command {
 }
 
 // decodedLetter returns the record as JSON, or why it cannot be decoded.
-func decodedLetter(a *app, l *deadletter.Letter) string {
+func decodedLetter(ctx context.Context, a *app, l *deadletter.Letter) string {
 	topic, err := catalogued(a, l.Topic)
 	if err != nil {
 		return err.Error()
 	}
 	typ, content := topic.TypeFromHeader(len(l.Headers), func(i int) (string, []byte) { return l.Headers[i].Key, l.Headers[i].Value })
-	var dec schemas.Decoder
+	types, err := a.schemaTypes(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	dec := schemas.Decoder{SchemaType: types}
 	m, err := dec.Decode(typ, content, l.Value)
 	if err != nil {
 		return err.Error()

@@ -151,7 +151,7 @@ func (e *examination) registry(ctx context.Context) {
 	}
 	cl, err := sr.NewClient(sr.URLs(url))
 	if err == nil {
-		_, err = cl.SupportedTypes(ctx)
+		_, err = cl.Subjects(ctx)
 	}
 	if err != nil {
 		e.say("schema registry", "fail", "%s: %v", url, err)
@@ -238,9 +238,8 @@ func (e *examination) topics(ctx context.Context) {
 	case err != nil:
 		e.say("topics", "fail", "%v", err)
 	case len(p.Refused()) > 0:
-		for _, s := range p.Refused() {
-			e.say("topics", "fail", "%s: %s", s.Topic, s.Reason)
-		}
+		refused := p.Refused()
+		e.say("topics", "fail", "%d of %d cannot be mended; %s: %s", len(refused), len(p.Steps), refused[0].Topic, refused[0].Reason)
 	case p.Changes():
 		n := 0
 		for _, s := range p.Steps {

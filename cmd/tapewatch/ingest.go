@@ -103,7 +103,11 @@ type attached struct {
 // Run runs the source with a producer of its own and flushes what it published, also when it is stopped.
 func (s *attached) Run(ctx context.Context) error {
 	set := s.process.app.settings
-	producer, err := sources.NewProducer(set.Kafka, set.Producer, schemas.Encoder{}, s.process.log, s.process.metrics.sources)
+	encoder, err := s.process.app.encoder(ctx)
+	if err != nil {
+		return err
+	}
+	producer, err := sources.NewProducer(set.Kafka, set.Producer, encoder, s.process.log, s.process.metrics.sources)
 	if err != nil {
 		return err
 	}

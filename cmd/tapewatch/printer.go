@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,8 +25,12 @@ type printer struct {
 	dec       schemas.Decoder
 }
 
-func newPrinter(a *app, topic schemas.Topic, o tailOptions) (*printer, error) {
-	p := &printer{topic: topic, options: o, out: a.stdout}
+func newPrinter(ctx context.Context, a *app, topic schemas.Topic, o tailOptions) (*printer, error) {
+	types, err := a.schemaTypes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &printer{topic: topic, options: o, out: a.stdout, dec: schemas.Decoder{SchemaType: types}}
 	switch o.isolation {
 	case "read_committed":
 		p.isolation = kgo.FetchIsolationLevel(kgo.ReadCommitted())

@@ -111,8 +111,17 @@ func (p *process) state() shownState {
 // group starts a processor's group in g. What it cannot heal by itself ends the process.
 func (p *process) group(ctx context.Context, g *errgroup.Group, b *processor.Bound, leave bool) error {
 	s := p.app.settings
+	encoder, err := p.app.encoder(ctx)
+	if err != nil {
+		return err
+	}
+	types, err := p.app.schemaTypes(ctx)
+	if err != nil {
+		return err
+	}
 	group, err := stream.NewGroup(stream.GroupOptions{
-		Bound: b, Cluster: s.Kafka, Config: s.Stream, Slot: s.Process.slot(), Leave: leave, Log: p.log, Metrics: p.metrics.stream,
+		Bound: b, Cluster: s.Kafka, Config: s.Stream, Slot: s.Process.slot(), Leave: leave, Encoder: encoder, SchemaTypes: types,
+		Log: p.log, Metrics: p.metrics.stream,
 	})
 	if err != nil {
 		return fmt.Errorf("making the group of %s: %w", b.Name, err)

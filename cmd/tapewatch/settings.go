@@ -27,6 +27,7 @@ type settings struct {
 	Log                         logging.Config
 	Kafka                       cluster.Config
 	Topics                      topics.Config
+	Records                     recordsConfig
 	Stream                      stream.Config
 	Watchdogs                   watchdogsConfig
 	Supervision                 supervisionConfig
@@ -127,6 +128,7 @@ func newSettings() (*settings, *config.Tree) {
 		Kafka:   cluster.Defaults(),
 		Stream:  stream.Defaults(),
 		Topics:  topics.Defaults(),
+		Records: recordsConfig{Encoding: "protobuf"},
 		Sources: sourcesConfig{Use: []string{"simulator"}}, Producer: sources.Defaults(), Simulator: simulator.Defaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
 		Supervision:    supervisionDefaults(),
@@ -140,6 +142,7 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("log", "Log lines, on standard error.", &s.Log)
 	t.Add("kafka", "How to reach Kafka.", &s.Kafka)
 	t.Add("topics", "How topics are made.", &s.Topics)
+	t.Add("records", "How values are written.", &s.Records)
 	t.Add("stream", "How processor groups run.", &s.Stream)
 	t.Add("supervision", "Restarts of sources and sinks.", &s.Supervision)
 	t.Add("sources", "Where records come from.", &s.Sources)
@@ -183,4 +186,9 @@ func (s *settings) processor(name string) (*processor.Bound, error) {
 		return nil, &usageError{err}
 	}
 	return s.processors[d.Name].bound, nil
+}
+
+// timePolicy is the live runtime's.
+func (s *settings) timePolicy() processor.TimePolicy {
+	return processor.TimePolicy{Lateness: s.Stream.Lateness, Future: s.Stream.Future, Silence: s.Stream.Silence}
 }

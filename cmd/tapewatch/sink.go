@@ -34,20 +34,24 @@ type running interface {
 var sinkNames = []string{"postgres", "redis"}
 
 // makeSink makes a sink by name.
-func (p *process) makeSink(name string) (running, error) {
+func (p *process) makeSink(ctx context.Context, name string) (running, error) {
 	s := p.app.settings
+	types, err := p.app.schemaTypes(ctx)
+	if err != nil {
+		return nil, err
+	}
 	switch name {
 	case "postgres":
-		return postgres.New(s.Postgres, postgres.Deps{Cluster: s.Kafka, Log: p.log, Metrics: p.metrics.sinks})
+		return postgres.New(s.Postgres, postgres.Deps{Cluster: s.Kafka, SchemaType: types, Log: p.log, Metrics: p.metrics.sinks})
 	case "redis":
-		return redis.New(s.Redis, redis.Deps{Cluster: s.Kafka, Log: p.log, Metrics: p.metrics.sinks})
+		return redis.New(s.Redis, redis.Deps{Cluster: s.Kafka, SchemaType: types, Log: p.log, Metrics: p.metrics.sinks})
 	}
 	return nil, usage("sink %q is unknown: it must be one of %s", name, strings.Join(sinkNames, ", "))
 }
 
 // sink starts a sink under supervision. A sink can run once, so each start makes a new one; the heartbeats show the newest.
 func (p *process) sink(ctx context.Context, g *errgroup.Group, name string) error {
-	first, err := p.makeSink(name)
+	first, err := p.makeSink(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -59,7 +63,7 @@ func (p *process) sink(ctx context.Context, g *errgroup.Group, name string) erro
 		return supervise(ctx, p.app.settings.Supervision, p.log, "sink "+name, func(ctx context.Context) error {
 			sink := shown.take()
 			if sink == nil {
-				again, err := p.makeSink(name)
+				again, err := p.makeSink(ctx, name)
 				if err != nil {
 					return err
 				}

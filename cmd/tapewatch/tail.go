@@ -57,7 +57,7 @@ func (a *app) tail(ctx context.Context, name string, o tailOptions) error {
 	if err != nil {
 		return err
 	}
-	show, err := newPrinter(a, topic, o)
+	show, err := newPrinter(ctx, a, topic, o)
 	if err != nil {
 		return err
 	}

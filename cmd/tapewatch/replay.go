@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
+	"github.com/tapewatch/tapewatch/stream/replay"
+	"github.com/tapewatch/tapewatch/stream/tape"
+)
+
+// replayFlags are the flags of replay.
+type replayFlags struct {
+	rangeFlags
+
+	processor, in, topic, out, letters string
+	parallel                           int
+	skipBad                            bool
+}
+
+func newReplay(a *app) *cobra.Command {
+	var f replayFlags
+	cmd := &cobra.Command{
+		Use: "replay", Short: "Run a processor over a stretch of its topic or a file; the same outputs as live", Args: noArgs,
+		Long: "Runs a processor over its input topic, or over a file that dump wrote, and writes one output in protojson a line. From the\n" +
+			"start of the topic the outputs are byte for byte those that the live group wrote; a replay that starts elsewhere says\n" +
+			"that it is inexact. Nothing is written to Kafka.",
+		Example: "tapewatch replay --processor price_anomaly --out events.jsonl\ntapewatch replay --processor bars --in trades.tape.zst --parallel 4 --out bars.jsonl",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.load(cmd); err != nil {
+				return err
+			}
+			return a.replay(cmd.Context(), f)
+		},
+	}
+	cmd.Flags().StringVar(&f.processor, "processor", "", "processor to run")
+	cmd.Flags().StringVar(&f.in, "in", "", "file to read (.jsonl or .tape.zst, - for .jsonl on standard input) in place of the topic")
+	cmd.Flags().StringVar(&f.topic, "topic", "", "topic to read; it must be the processor's input")
+	f.register(cmd)
+	cmd.Flags().StringVar(&f.out, "out", "-", "file of outputs, - for standard output")
+	cmd.Flags().StringVar(&f.letters, "letters", "", "file of the records that the processor refuses")
+	cmd.Flags().IntVar(&f.parallel, "parallel", 0, "partitions at a time; 0 means one per core")
+	cmd.Flags().BoolVar(&f.skipBad, "skip-bad-lines", false, "leave out lines of a .jsonl file that cannot be read, instead of ending at the first; 3 when there are any")
+	if err := errors.Join(cmd.MarkFlagRequired("processor"), cmd.RegisterFlagCompletionFunc("processor", completeProcessors(""))); err != nil {
+		panic(fmt.Sprintf("making replay: %v", err))
+	}
+	return cmd
+}
+
+func (a *app) replay(ctx context.Context, f replayFlags) (err error) {
+	bound, err := a.settings.processor(f.processor)
+	if err != nil {
+		return err
+	}
+	from, err := a.replaySource(f, bound)
+	if err != nil {
+		return err
+	}
+	types, err := a.schemaTypes(ctx)
+	if err != nil {
+		return err
+	}
+	out, closeOut, err := a.create(f.out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeOut()) }()
+	var letters io.Writer
+	if f.letters != "" {
+		w, closeLetters, lerr := a.create(f.letters)
+		if lerr != nil {
+			return lerr
+		}
+		defer func() { err = errors.Join(err, closeLetters()) }()
+		letters = w
+	}
+	writer := replay.NewWriter(out, letters)
+	seen := startProgress(a, "replay "+bound.Name+", outputs", -1)
+	began := time.Now()
+	summary, err := replay.Run(ctx, replay.Options{
+		Bound: bound, From: from, Parallel: f.parallel, Policy: a.settings.timePolicy(), SchemaTypes: types,
+		Out: func(o replay.Output) error {
+			seen.count(1, outputTime(o))
+			return writer.Write(o)
+		},
+	})
+	seen.done()
+	if err := errors.Join(err, writer.Flush()); err != nil {
+		return err
+	}
+	return a.replaySummary(&summary, time.Since(began))
+}
+
+func outputTime(o replay.Output) schemas.Time {
+	if o.Message == nil {
+		return 0
+	}
+	return schemas.TimeOf(o.Message)
+}
+
+// replaySummary says what was done, and what a reader must know of the outputs.
+func (a *app) replaySummary(s *replay.Summary, took time.Duration) error {
+	t := s.Total
+	fmt.Fprintf(a.stderr, "replay %s: %d records (%d ticks, %d late, %d refused) of %d partitions in %v, %.0f a second; %d outputs\n",
+		s.Processor, t.Records, t.Ticks, t.Late, t.Rejected, len(s.Partitions), took.Round(time.Millisecond), float64(t.Records)/took.Seconds(), t.Emitted)
+	for _, why := range s.Inexact {
+		fmt.Fprintf(a.stderr, "replay %s is inexact: %s\n", s.Processor, why)
+	}
+	if s.BadLines > 0 {
+		return findings("%d lines of the file were left out", s.BadLines)
+	}
+	return nil
+}
+
+// replaySource is the file, or the stretch of the input topic.
+func (a *app) replaySource(f replayFlags, b *processor.Bound) (replay.Source, error) {
+	if f.in != "" {
+		if f.topic != "" || f.from != "beginning" || f.to != "end" || f.partition >= 0 {
+			return nil, usage("flag --in: it must stand without --topic, --from, --to and --partition")
+		}
+		file := replay.File{Path: f.in}
+		if f.skipBad {
+			file.BadLine = func(e *tape.LineError) error {
+				fmt.Fprintf(a.stderr, "%s: %v\n", f.in, e)
+				return nil
+			}
+		}
+		return file, nil
+	}
+	if f.topic != "" && f.topic != b.Input.Name && f.topic != a.settings.Kafka.Topic(b.Input.Name) {
+		return nil, usage("flag --topic is %s: it must be %s, the input of %s", f.topic, b.Input.Name, b.Name)
+	}
+	r := replay.TopicRange{Cluster: a.settings.Kafka, Log: a.log}
+	if f.partition >= 0 {
+		r.Partitions = []int32{f.partition}
+	}
+	now := time.Now()
+	from, err := parsePosition(f.from, now)
+	if err != nil {
+		return nil, err
+	}
+	to, err := parsePosition(f.to, now)
+	if err != nil {
+		return nil, err
+	}
+	if from.back > 0 || to.back > 0 || from.at == "end" || to.at == "beginning" {
+		return nil, usage("flags --from and --to of replay: they must be beginning, end, an offset or a time")
+	}
+	r.FromOffset, r.ToOffset, r.FromTime, r.ToTime = from.offset, to.offset, recordTime(from.when), recordTime(to.when)
+	return r, nil
+}
+
+// recordTime is t on the records' scale; 0 for no time.
+func recordTime(t time.Time) schemas.Time {
+	if t.IsZero() {
+		return 0
+	}
+	return schemas.Time(t.UnixNano())
+}
+
+// create opens a file for writing; - is standard output, which is left open.
+func (a *app) create(name string) (io.Writer, func() error, error) {
+	if name == "-" {
+		return a.stdout, func() error { return nil }, nil
+	}
+	if strings.TrimSpace(name) == "" {
+		return nil, nil, usage("the name of an output file is empty")
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("creating an output file: %w", err)
+	}
+	return f, f.Close, nil
+}
