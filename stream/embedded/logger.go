@@ -23,7 +23,7 @@ func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
 	case kfake.LogLevelInfo:
 		at = slog.LevelDebug
 	}
-	ctx := context.Background()
+	ctx := context.Background() //nolint:forbidigo // the broker logs on its own account
 	if l.log.Enabled(ctx, at) {
 		l.log.Log(ctx, at, "embedded broker", "message", fmt.Sprintf(format, args...))
 	}

@@ -18,7 +18,7 @@ const tidyTimeout = 30 * time.Second
 // tidy compacts and applies retention while the gate keeps every client out. It leaves a log with an open transaction (one
 // that a kill left behind) as it is: it would lose what the transaction, once aborted, had superseded.
 func tidy(cluster *kfake.Cluster, door *gate, log *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(context.Background(), tidyTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), tidyTimeout) //nolint:forbidigo // Start is bounded by itself
 	defer cancel()
 	client, err := kgo.NewClient(kgo.SeedBrokers(door.Addr().String()), kgo.Dialer(func(context.Context, string, string) (net.Conn, error) {
 		return door.dial()
