@@ -27,8 +27,9 @@ type Registry struct {
 	header sr.ConfluentHeader
 	frames map[string][]byte // by type; not written after New
 
-	mu    sync.Mutex          // guards names
-	names map[uint32][]string // the messages of a schema id, in order
+	mu      sync.Mutex          // guards names and strange
+	names   map[uint32][]string // the messages of a schema id, in order
+	strange map[uint32]error    // ids that the registry does not know, or knows as something else
 }
 
 // files in an order in which each stands behind what it imports.
@@ -45,7 +46,7 @@ func New(ctx context.Context, url string) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the schema registry: %w", err)
 	}
-	r := &Registry{client: client, lookup: 30 * time.Second, frames: map[string][]byte{}, names: map[uint32][]string{}}
+	r := &Registry{client: client, lookup: 30 * time.Second, frames: map[string][]byte{}, names: map[uint32][]string{}, strange: map[uint32]error{}}
 	var imports []sr.SchemaReference
 	for i, f := range files() {
 		text, err := proto.Files.ReadFile(f.Path())
@@ -107,8 +108,8 @@ func (r *Registry) Frame(typeName string) ([]byte, error) {
 	return f, nil
 }
 
-// SchemaType names the record type of a schema id and message index. An unknown id is asked for once and remembered; one
-// that the registry does not know is an error.
+// SchemaType names the record type of a schema id and message index. An unknown id is asked for once; the answer is
+// remembered, also that the registry does not know it.
 func (r *Registry) SchemaType(id uint32, index []int) (string, error) {
 	names, err := r.messages(id)
 	if err != nil {
@@ -126,15 +127,22 @@ func (r *Registry) messages(id uint32) ([]string, error) {
 	if names, ok := r.names[id]; ok {
 		return names, nil
 	}
+	if err, ok := r.strange[id]; ok {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), r.lookup) //nolint:forbidigo // a decoder has no context: the lookup bounds itself
 	defer cancel()
 	schema, err := r.fetch(ctx, int(id))
 	if err != nil {
+		if final(err) {
+			r.strange[id] = err
+		}
 		return nil, err
 	}
 	names, err := parse(schema)
 	if err != nil {
-		return nil, fmt.Errorf("reading schema %d: %w", id, err)
+		r.strange[id] = fmt.Errorf("reading schema %d: %w", id, err)
+		return nil, r.strange[id]
 	}
 	r.names[id] = names
 	return names, nil
@@ -144,8 +152,7 @@ func (r *Registry) messages(id uint32) ([]string, error) {
 func (r *Registry) fetch(ctx context.Context, id int) (sr.Schema, error) {
 	for {
 		schema, err := r.client.SchemaByID(ctx, id)
-		var answer *sr.ResponseError
-		if err == nil || errors.As(err, &answer) || ctx.Err() != nil {
+		if err == nil || final(err) || ctx.Err() != nil {
 			if err != nil {
 				err = fmt.Errorf("asking the registry for schema %d: %w", id, err)
 			}
@@ -156,6 +163,12 @@ func (r *Registry) fetch(ctx context.Context, id int) (sr.Schema, error) {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// final reports whether the registry gave its answer. A 5xx is none: the registry is in trouble, and asked again.
+func final(err error) bool {
+	var answer *sr.ResponseError
+	return errors.As(err, &answer) && answer.StatusCode < 500
 }
 
 var (

@@ -2,7 +2,9 @@ package registry
 
 import (
 	"encoding/binary"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -106,5 +108,33 @@ func TestParseAgreesWithTheGeneratedCode(t *testing.T) {
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("%s: %v (-want +got):\n%s", f.Path(), err, diff)
 		}
+	}
+}
+
+func TestAShortOutageIsWaitedForAndAnswersAreRemembered(t *testing.T) {
+	fake := srfake.New()
+	defer fake.Close()
+	r, err := New(t.Context(), fake.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int32
+	fake.Intercept(func(w http.ResponseWriter, _ *http.Request) bool {
+		if asked.Add(1) < 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	})
+	fake.SeedSchema("s", 1, 900, sr.Schema{Schema: "syntax = \"proto3\";\npackage tapewatch.v1;\nmessage Trade {}", Type: sr.TypeProtobuf})
+	if got, err := r.SchemaType(900, []int{0}); got != "Trade" || asked.Load() != 3 {
+		t.Errorf("%q, %v after %d questions: must be Trade after 3", got, err, asked.Load())
+	}
+	for range 10 {
+		_, _ = r.SchemaType(900, []int{0})
+		_, _ = r.SchemaType(901, []int{0})
+	}
+	if n := asked.Load() - 3; n != 1 {
+		t.Errorf("%d questions for a known id and an unknown one: must be 1", n)
 	}
 }
