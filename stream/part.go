@@ -79,6 +79,7 @@ func (p *part) run(topic *schemas.Topic) {
 			p.out.record = rec
 			p.task.Process(in)
 			p.next = rec.Offset + 1
+			rec.Recycle() // nothing keeps it: a dead letter is a copy
 		}
 		p.sinceSnap += len(batch)
 	}

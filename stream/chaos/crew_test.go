@@ -115,7 +115,10 @@ type process struct {
 
 func newCrew(t *testing.T, size int, brokers string, once bool, names ...string) *crew {
 	t.Helper()
-	c := &crew{t: t, brokers: brokers, names: names, once: once, dir: t.TempDir(), members: make([]*process, size)}
+	c := &crew{t: t, brokers: brokers, names: names, once: once, dir: os.Getenv("TAPEWATCH_CHAOS_LOGS"), members: make([]*process, size)}
+	if c.dir == "" {
+		c.dir = t.TempDir()
+	}
 	for slot := range size {
 		c.start(slot, "")
 	}
