@@ -39,11 +39,25 @@ func assetsOf(symbol string) []string {
 	return parts[:min(len(parts), 2)]
 }
 
-// number prints a figure for a sentence: digits significant digits, no exponent.
+// number prints a figure for a sentence: that many significant digits, whole numbers in full, no exponent.
 func number(v float64, digits int) string {
 	s := strconv.FormatFloat(v, 'g', digits, 64)
-	if strings.ContainsAny(s, "eE") {
-		return strconv.FormatFloat(v, 'f', -1, 64)
+	if !strings.ContainsAny(s, "eE") {
+		return s
 	}
-	return s
+	if v >= 1 || v <= -1 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'f', -1, 64)
+}
+
+// longestDays is the longest return period that evidence states: a quarter of hourly maxima knows nothing beyond.
+const longestDays = 3650
+
+// rarity fills in the return period and the tail probability of a minute.
+func rarity(ev *schemas.Evidence, days float64) {
+	if days > 0 {
+		days = min(days, longestDays)
+		ev.ReturnPeriodDays, ev.P = new(days), new(min(1/(days*minutesOfDay), 1))
+	}
 }

@@ -63,10 +63,7 @@ func (p *priceAnomaly) explain(ev *schemas.Evidence, m moment) {
 	if firstOf(ev.Legs) == legDrift {
 		ev.Z = new(m.scores.drift)
 	}
-	if days := p.returnDays(m.scores); days > 0 {
-		ev.ReturnPeriodDays = new(days)
-		ev.P = new(1 / (days * minutesOfDay))
-	}
+	rarity(ev, p.returnDays(m.scores))
 	var list measures
 	list.add("current_price", m.spot, "")
 	list.add("past_price", m.past, "")
@@ -98,7 +95,7 @@ func (p *priceAnomaly) sentence(m moment, v verdictOf, status string) string {
 		if len(v.notes) > 0 {
 			return name + " could not be judged for an hour: the episode ends."
 		}
-		return name + " has been calm for " + span(p.cfg.QuietFor.D()) + ": " + number(m.spot, 8) + "."
+		return name + " has been calm for " + span(p.cfg.QuietFor.D()) + ", at " + number(m.spot, 8) + "."
 	}
 	verb := " rose "
 	if m.spot < m.past {
@@ -142,7 +139,7 @@ func (p *priceAnomaly) reportCrash(m moment, emit processor.Emit) {
 		word = " rose "
 	}
 	e.Description = p.key.Symbol + " on " + p.key.Venue + word + number(math.Abs(move), 3) + " %, and " + number(100*back, 2) +
-		" % of it came back within " + span(p.cfg.CrashWindow.D()) + "."
+		" % of it came back within " + span(m.at.Sub(c.since)) + "."
 	emit(e)
 }
 

@@ -20,6 +20,8 @@ const (
 	blockDecay = 0.951229424500714
 	// smoothing is added to a sum before its logarithm is taken, as a share of its long mean.
 	smoothing = 0.05
+	// leastCount is what at least is added to a count: three trades in place of none are no news.
+	leastCount = 10
 	// learnClip bounds a residual that the regression learns from, peerClip one that counts as market; logarithms.
 	learnClip, peerClip = 1.5, 2
 	// profileMinutes is how long the season is constant.
@@ -59,8 +61,8 @@ func (c unusualVolumeConfig) legs(layout *calibration.Layout) []volumeLeg {
 	return []volumeLeg{
 		leg("volume", figureVolume, c.Window.D(), 0, short),
 		leg("volume_long", figureVolume, c.LongWindow.D(), 0, long),
-		leg("trades", figureTrades, c.Window.D(), 1, short),
-		leg("rush_orders", figureRush, c.Window.D(), 1, short),
+		leg("trades", figureTrades, c.Window.D(), leastCount, short),
+		leg("rush_orders", figureRush, c.Window.D(), leastCount, short),
 	}
 }
 
@@ -79,8 +81,14 @@ type surprise struct {
 	plan         *calibration.Plan
 }
 
-// expected is what the sum was compared with.
-func (s *surprise) expected() float64 { return max((s.sum+s.added)/s.ratio-s.added, 0) }
+// expected is what the sum was compared with; what is left of rounding is none.
+func (s *surprise) expected() float64 {
+	e := (s.sum+s.added)/s.ratio - s.added
+	if e < float64(1e-9*s.added) {
+		return 0
+	}
+	return e
+}
 
 // measure fills the surprises of one leg for every member.
 func (u *unusualVolume) measure(now schemas.Time, i int) {

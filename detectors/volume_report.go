@@ -47,9 +47,7 @@ func (u *unusualVolume) explain(m *member, now schemas.Time, v volumeVerdict) *s
 		ev.Threshold, ev.ThresholdOrigin = new(t), origin(from)
 	}
 	ev.Value, ev.Expected, ev.Ratio, ev.Z = new(s.ratio), new(1.0), new(s.ratio), new(s.score)
-	if days := st.calib.ReturnDays(s.plan, s.score); days > 0 {
-		ev.ReturnPeriodDays, ev.P = new(days), new(min(1/(days*minutesOfDay), 1))
-	}
+	rarity(ev, st.calib.ReturnDays(s.plan, s.score))
 	ev.Measures = u.measures(m, now, leg, s, v.main)
 	if s.peers < u.cfg.MinPeers {
 		ev.Notes = append(ev.Notes, "few_peers")
