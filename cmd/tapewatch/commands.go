@@ -9,7 +9,7 @@ import (
 // commands are all subcommands, in the order of the help.
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
-		newIngest(a),
+		newUp(a), newIngest(a),
 		newProcessors(a, "detect", "Run watchdogs", detectLong, processor.Watchdog),
 		newProcessors(a, "stage", "Run stages", stageLong, processor.Stage),
 		newSink(a),

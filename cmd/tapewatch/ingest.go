@@ -2,146 +2,21 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tapewatch/tapewatch/schemas"
-	"github.com/tapewatch/tapewatch/sources"
-	"github.com/tapewatch/tapewatch/sources/simulator"
+	"github.com/tapewatch/tapewatch/sources/binance"
 )
-
-// sourcesConfig says which sources run.
-type sourcesConfig struct {
-	Use []string `koanf:"use" doc:"Sources that up, and ingest without arguments, run."`
-}
-
-// Validate checks the settings.
-func (c sourcesConfig) Validate() error {
-	for _, name := range c.Use {
-		if !slices.Contains(sourceNames(), name) {
-			return fmt.Errorf("sources.use has %q: each must be one of %s", name, strings.Join(sourceNames(), ", "))
-		}
-	}
-	return nil
-}
-
-// sourceMaker makes a source from the settings.
-type sourceMaker struct {
-	name string
-	// live sources shed quotes and books when the producer is behind; others wait.
-	live bool
-	make func(p *process) (sources.Source, error)
-}
-
-func sourceMakers() []sourceMaker {
-	return []sourceMaker{
-		{"simulator", false, func(p *process) (sources.Source, error) { return simulator.New(p.app.settings.Simulator, time.Now) }},
-	}
-}
-
-func sourceNames() []string {
-	var names []string
-	for _, m := range sourceMakers() {
-		names = append(names, m.name)
-	}
-	return names
-}
-
-// source starts a source under supervision, with a producer of its own. A source that has come to its end is not started
-// again; left is called then.
-func (p *process) source(ctx context.Context, g *errgroup.Group, name string, seen *progress, left func()) error {
-	makers := sourceMakers()
-	i := slices.IndexFunc(makers, func(m sourceMaker) bool { return m.name == name })
-	if i < 0 {
-		return usage("source %q is unknown: it must be one of %s", name, strings.Join(sourceNames(), ", "))
-	}
-	m := makers[i]
-	first, err := m.make(p)
-	if err != nil {
-		return fmt.Errorf("making source %s: %w", name, err)
-	}
-	shown := &newest{}
-	shown.set(&attached{Source: first, process: p, live: m.live, seen: seen})
-	p.add(shown)
-	g.Go(func() error {
-		err := supervise(ctx, p.app.settings.Supervision, p.log, "source "+name, func(ctx context.Context) error {
-			part := shown.take()
-			if part == nil {
-				again, err := m.make(p)
-				if err != nil {
-					return err
-				}
-				shown.set(&attached{Source: again, process: p, live: m.live, seen: seen})
-				part = shown.take()
-			}
-			return part.Run(ctx)
-		})
-		if err == nil && ctx.Err() == nil {
-			p.log.Info("source has come to its end", slog.String("source", name))
-			left()
-		}
-		return err
-	})
-	return nil
-}
-
-// attached is a source with its way to Kafka.
-type attached struct {
-	sources.Source
-	process *process
-	live    bool
-	seen    *progress
-}
-
-// Run runs the source with a producer of its own and flushes what it published, also when it is stopped.
-func (s *attached) Run(ctx context.Context) error {
-	set := s.process.app.settings
-	encoder, err := s.process.app.encoder(ctx)
-	if err != nil {
-		return err
-	}
-	producer, err := sources.NewProducer(set.Kafka, set.Producer, encoder, s.process.log, s.process.metrics.sources)
-	if err != nil {
-		return err
-	}
-	defer producer.Close()
-	var pub sources.Publisher = producer
-	if s.live {
-		pub = producer.Live()
-	}
-	if s.seen != nil {
-		pub = &counted{pub, s.seen}
-	}
-	err = s.Source.Run(ctx, pub)
-	flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), set.Process.DrainTimeout)
-	defer cancel()
-	return errors.Join(err, producer.Flush(flushing))
-}
-
-// counted counts what passes.
-type counted struct {
-	sources.Publisher
-	seen *progress
-}
-
-func (c *counted) Publish(topic schemas.Topic, m schemas.Message) error {
-	err := c.Publisher.Publish(topic, m)
-	if err == nil {
-		c.seen.count(1, schemas.TimeOf(m))
-	}
-	return err
-}
 
 // ingestFlags are the flags of ingest.
 type ingestFlags struct {
-	once bool
+	once    bool
+	from    []string
+	speed   float64
+	capture string
 }
 
 func newIngest(a *app) *cobra.Command {
@@ -155,16 +30,22 @@ func newIngest(a *app) *cobra.Command {
 				return err
 			}
 			names := args
-			if len(names) == 0 {
+			if len(names) == 0 && len(f.from) == 0 {
 				names = a.settings.Sources.Use
 			}
 			if len(names) == 0 {
 				return usage("no source: name one of %s, or set sources.use", strings.Join(sourceNames(), ", "))
 			}
+			if err := a.applyIngest(cmd, names, &f); err != nil {
+				return err
+			}
 			return a.ingest(cmd.Context(), names, f)
 		},
 	}
-	cmd.Flags().BoolVar(&f.once, "once", false, "end when every source has come to its end")
+	cmd.Flags().BoolVar(&f.once, "once", false, "end when every source has come to its end; --from implies it")
+	cmd.Flags().StringArrayVar(&f.from, "from", nil, "capture file for the named venue to play in place of its connection")
+	cmd.Flags().Float64Var(&f.speed, "speed", 0, "pace of --from and of the simulator: 1 as recorded, 10 ten times that, 0 as fast as it goes")
+	cmd.Flags().StringVar(&f.capture, "capture", "", "folder to record the raw frames of venues in")
 	slotFlags(cmd)
 	return cmd
 }
@@ -192,4 +73,35 @@ func (a *app) ingest(ctx context.Context, names []string, f ingestFlags) error {
 		}
 		return nil
 	})
+}
+
+// applyIngest writes the flags over the settings.
+func (a *app) applyIngest(cmd *cobra.Command, names []string, f *ingestFlags) error {
+	s := a.settings
+	venues := map[string]*binance.Config{"binance": &s.Binance, "binance_usdm": &s.BinanceUSDM}
+	if cmd.Flags().Changed("speed") {
+		s.Simulator.Speed = f.speed
+	}
+	for name, c := range venues {
+		if f.capture != "" {
+			c.Capture = f.capture
+		}
+		if cmd.Flags().Changed("speed") {
+			c.Speed = f.speed
+		}
+		if len(f.from) > 0 && slices.Contains(names, name) {
+			c.Play = f.from[0]
+			if a.tree.Field(name+".symbols").Origin == "default" {
+				c.Symbols = nil // all that the recording has
+			}
+		}
+	}
+	if len(f.from) == 0 {
+		return nil
+	}
+	f.once = true
+	if len(names) != 1 || venues[names[0]] == nil || len(f.from) != 1 {
+		return usage("flag --from: one capture and the venue that it is of must be named, as in `tapewatch ingest binance_usdm --from FILE`")
+	}
+	return nil
 }

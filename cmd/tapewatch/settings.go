@@ -13,10 +13,12 @@ import (
 	"github.com/tapewatch/tapewatch/sinks/postgres"
 	"github.com/tapewatch/tapewatch/sinks/redis"
 	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/binance"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
 	"github.com/tapewatch/tapewatch/stream"
 	"github.com/tapewatch/tapewatch/stream/cluster"
+	"github.com/tapewatch/tapewatch/stream/embedded"
 	"github.com/tapewatch/tapewatch/stream/processor"
 	"github.com/tapewatch/tapewatch/stream/topics"
 )
@@ -26,6 +28,7 @@ type settings struct {
 	Process                     processConfig
 	Log                         logging.Config
 	Kafka                       cluster.Config
+	Broker                      embedded.Options
 	Topics                      topics.Config
 	Records                     recordsConfig
 	Stream                      stream.Config
@@ -34,6 +37,7 @@ type settings struct {
 	Sources                     sourcesConfig
 	Producer                    sources.Config
 	Simulator                   simulator.Config
+	Binance, BinanceUSDM        binance.Config
 	Sinks                       sinksConfig
 	PostgresSwitch, RedisSwitch switchConfig
 	Postgres                    postgres.Config
@@ -128,8 +132,10 @@ func newSettings() (*settings, *config.Tree) {
 		Kafka:   cluster.Defaults(),
 		Stream:  stream.Defaults(),
 		Topics:  topics.Defaults(),
+		Broker:  embedded.Defaults(),
 		Records: recordsConfig{Encoding: "protobuf"},
 		Sources: sourcesConfig{Use: []string{"simulator"}}, Producer: sources.Defaults(), Simulator: simulator.Defaults(),
+		Binance: binance.Defaults(), BinanceUSDM: usdmDefaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
 		Supervision:    supervisionDefaults(),
 		Sinks:          sinksConfig{Enabled: true},
@@ -141,6 +147,7 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("process", "The process as a whole.", &s.Process)
 	t.Add("log", "Log lines, on standard error.", &s.Log)
 	t.Add("kafka", "How to reach Kafka.", &s.Kafka)
+	t.Add("broker", "The embedded broker of up.", &s.Broker)
 	t.Add("topics", "How topics are made.", &s.Topics)
 	t.Add("records", "How values are written.", &s.Records)
 	t.Add("stream", "How processor groups run.", &s.Stream)
@@ -148,6 +155,8 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("sources", "Where records come from.", &s.Sources)
 	t.Add("producer", "The producer of each source.", &s.Producer)
 	t.Add("simulator", "The simulated market.", &s.Simulator)
+	t.Add("binance", "Binance's spot market.", &s.Binance)
+	t.Add("binance_usdm", "Binance's USD-margined futures.", &s.BinanceUSDM)
 	t.Add("sinks", "All sinks at once.", &s.Sinks)
 	t.Add("sinks.postgres", "Events in PostgreSQL, each row exactly once.", &s.PostgresSwitch)
 	t.AddWhen("sinks.postgres", "", &s.Postgres, func() bool { return s.Postgres.URL != "" })
@@ -191,4 +200,12 @@ func (s *settings) processor(name string) (*processor.Bound, error) {
 // timePolicy is the live runtime's.
 func (s *settings) timePolicy() processor.TimePolicy {
 	return processor.TimePolicy{Lateness: s.Stream.Lateness, Future: s.Stream.Future, Silence: s.Stream.Silence}
+}
+
+// usdmDefaults reads the perpetual contracts of BTC and ETH with all that the market has.
+func usdmDefaults() binance.Config {
+	c := binance.Defaults()
+	c.Market, c.Symbols = binance.USDM, []string{"BTC-USDT-PERP", "ETH-USDT-PERP"}
+	c.Channels = append(c.Channels, "marks", "liquidations")
+	return c
 }
