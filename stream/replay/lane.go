@@ -14,13 +14,6 @@ import (
 	"github.com/tapewatch/tapewatch/stream/tape"
 )
 
-// A lane keeps its records, to rebuild a key after a panic, up to keepRecords, and keepPerKey for each key. Then it takes a
-// snapshot in memory and lets them go. Few records stay in the caches of a core; many keys make a snapshot dear.
-const (
-	keepRecords = 1 << 14
-	keepPerKey  = 1 << 7
-)
-
 // run is one replay.
 type run struct {
 	Options
@@ -41,9 +34,7 @@ type lane struct {
 	bound       *processor.Bound
 	out         *collector
 	pending     []Output // of the record in hand
-	ticked      func(*schemas.Tick)
-	kept        []*tape.Batch // since the last snapshot
-	keptRecords int
+	kept        keeper
 }
 
 // lane returns the lane of a partition that begins at an offset.
@@ -53,7 +44,7 @@ func (r *run) lane(partition int32, first int64) *lane {
 	l := r.lanes[partition]
 	if l == nil {
 		l = &lane{partition: partition, first: first, next: first, bound: r.Bound, out: r.out}
-		l.task = processor.NewTask(r.Bound, partition, first, r.Policy, l, l.history)
+		l.task = processor.NewTask(r.Bound, partition, first, r.Policy, l, l.kept.history)
 		l.task.SchemaTypes(r.SchemaTypes)
 		r.lanes[partition] = l
 	}
@@ -62,7 +53,7 @@ func (r *run) lane(partition int32, first int64) *lane {
 
 // process runs a batch through the task, and owns it from then on.
 func (l *lane) process(b *tape.Batch) error {
-	l.kept = append(l.kept, b)
+	l.kept.add(b)
 	for i := range b.Records {
 		rec := &b.Records[i]
 		l.task.Process(input(rec))
@@ -76,37 +67,11 @@ func (l *lane) process(b *tape.Batch) error {
 			}
 		}
 	}
-	if l.keptRecords += len(b.Records); l.keptRecords >= max(keepRecords, keepPerKey*l.task.Instances()) {
-		return l.forget()
-	}
-	return nil
+	return l.kept.forget(l.task, l.next)
 }
 
 func input(r *tape.Record) processor.Input {
 	return processor.Input{Key: r.Key, Value: r.Value, Type: r.Type, ContentType: r.ContentType, Offset: r.Offset}
-}
-
-// forget takes a snapshot, so that a rebuild starts here, and gives the memory of the records back.
-func (l *lane) forget() error {
-	_, err := l.task.Snapshot(l.next, func(string, []byte) {})
-	for _, b := range l.kept {
-		b.Release()
-	}
-	clear(l.kept)
-	l.kept, l.keptRecords = l.kept[:0], 0
-	return err
-}
-
-// history reads kept records again.
-func (l *lane) history(from, to int64, fn func(processor.Input)) error {
-	for _, b := range l.kept {
-		for i := range b.Records {
-			if rec := &b.Records[i]; rec.Offset >= from && rec.Offset < to {
-				fn(input(rec))
-			}
-		}
-	}
-	return nil
 }
 
 // Emit keeps a copy of an output until the call that made it has ended.
@@ -121,12 +86,8 @@ func (l *lane) Undo(n int) {
 	l.pending = l.pending[:len(l.pending)-n]
 }
 
-// Forward hands the tick on where stages are chained; elsewhere it goes nowhere.
-func (l *lane) Forward(t *schemas.Tick) {
-	if l.ticked != nil {
-		l.ticked(t)
-	}
-}
+// Forward drops the tick: nothing reads the output here.
+func (*lane) Forward(*schemas.Tick) {}
 
 // Reject keeps a copy of a record that was refused.
 func (l *lane) Reject(p processor.Poison) {

@@ -103,6 +103,12 @@ func (r *run) summary() Summary {
 		s.Partitions = append(s.Partitions, PartitionSummary{Partition: l.partition, First: l.first, Next: l.next, Stats: l.task.Stats()})
 	}
 	slices.SortFunc(s.Partitions, func(a, b PartitionSummary) int { return int(a.Partition) - int(b.Partition) })
+	s.sum()
+	return s
+}
+
+// sum adds the partitions up.
+func (s *Summary) sum() {
 	for _, p := range s.Partitions {
 		s.Total.Records += p.Records
 		s.Total.Ticks += p.Ticks
@@ -112,5 +118,4 @@ func (r *run) summary() Summary {
 		s.Total.Emitted += p.Emitted
 		s.Total.Steps += p.Steps
 	}
-	return s
 }
