@@ -16,6 +16,8 @@ type clock struct {
 	source string
 	// time is what the source has reached: the minimum over parts once every part has ticked.
 	time schemas.Time
+	// high is what the furthest part has reached: a catching-up stage writes from partitions that lie far apart.
+	high schemas.Time
 	// parts is one entry per input partition of the stage that wrote this topic; empty when ticks speak for the whole source.
 	parts []schemas.Time
 	// instances that saw a record of the source, in key order.
@@ -30,12 +32,13 @@ func (c *clock) advance(t *schemas.Tick) bool {
 			c.parts = make([]schemas.Time, t.Partitions)
 		}
 		c.parts[t.Partition] = max(c.parts[t.Partition], at)
+		c.high = max(c.high, at)
 		at = slices.Min(c.parts)
 	}
 	if at <= c.time {
 		return false
 	}
-	c.time = at
+	c.time, c.high = at, max(c.high, at)
 	return true
 }
 

@@ -124,7 +124,7 @@ func (t *Task) loadClocks(m *schemas.Marker) error {
 	for _, s := range m.GetSources() {
 		c := t.clockOf(s.Source)
 		if s.Partitions == 0 {
-			c.time = schemas.Time(s.Time)
+			c.time, c.high = schemas.Time(s.Time), schemas.Time(s.Time)
 			continue
 		}
 		if s.Partition >= s.Partitions || s.Partitions > 1<<16 {
@@ -137,7 +137,7 @@ func (t *Task) loadClocks(m *schemas.Marker) error {
 	}
 	for _, c := range t.clocks {
 		if len(c.parts) > 0 {
-			c.time = slices.Min(c.parts)
+			c.time, c.high = slices.Min(c.parts), slices.Max(c.parts)
 		}
 	}
 	return nil

@@ -136,13 +136,13 @@ func (t *Task) Process(in Input) {
 	}
 	rec := schemas.Record{Message: msg, Time: schemas.TimeOf(msg), Partition: t.partition, Offset: in.Offset}
 	source := schemas.SourceOf(msg)
-	if c := t.clocks[source]; c != nil && c.time > 0 {
-		if rec.Time > c.time.Add(t.policy.Future) {
+	if c := t.clocks[source]; c != nil && c.high > 0 {
+		if rec.Time > c.high.Add(t.policy.Future) {
 			t.reject(in, "future", fmt.Errorf("event time %v lies %v after the last tick of %s, more than %v allowed",
-				rec.Time, rec.Time.Sub(c.time), source, t.policy.Future))
+				rec.Time, rec.Time.Sub(c.high), source, t.policy.Future))
 			return
 		}
-		if rec.Time <= c.time.Add(-t.policy.Lateness) {
+		if c.time > 0 && rec.Time <= c.time.Add(-t.policy.Lateness) {
 			rec.Late = true
 			t.stats.Late++
 		}

@@ -261,6 +261,17 @@ func TestTaskMergedTime(t *testing.T) {
 	}
 }
 
+// On a topic that a stage wrote from partitions that lie far apart, a record of the furthest one is not from the future.
+func TestTaskFutureIsOfTheFurthestPartition(t *testing.T) {
+	part := func(p uint32, s float64) *schemas.Tick {
+		return &schemas.Tick{Source: "test", Time: int64(at(s)), Partition: p, Partitions: 2}
+	}
+	in := inputs(t, part(1, 1), part(0, 600), trade("A", 601, 1), part(0, 602), trade("A", 663, 1), part(1, 602))
+	if diff := cmp.Diff([]string{"poison future @4", "v:A open 1 late 0"}, run(t, in)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // An instance on two sources waits for the slower one, but no longer than the silence bound.
 func TestTaskSilentSource(t *testing.T) {
 	second := trade("A", .7, 1)
