@@ -17,6 +17,7 @@ type member struct {
 	first   schemas.Time
 	minutes int
 	alarms  []schemas.Time
+	tallies []tally // one a grade
 	// episodes are the counted alarms' begin and end; an end of 0 is open.
 	episodes []Range
 }
@@ -29,7 +30,6 @@ type run struct {
 	stream  *stream
 	members []*member
 	grades  []grade
-	tallies []tally
 	horizon int // minutes that a fork may need
 }
 
@@ -44,6 +44,9 @@ func (e *evaluation) newRun(unit []Series, m machine, r Range, coolDown time.Dur
 		out.horizon = max(out.horizon, int(g.window()/time.Minute))
 		if g.kind == kindBurst {
 			align = g.length
+			if e.options.Align > 0 {
+				align = e.options.Align
+			}
 		}
 	}
 	span := Range{From: s.next, To: r.To}
@@ -56,6 +59,14 @@ func (e *evaluation) newRun(unit []Series, m machine, r Range, coolDown time.Dur
 		})
 	}
 	return out, nil
+}
+
+// prepare asks for injections.
+func (r *run) prepare(grades []grade) {
+	r.grades = grades
+	for _, m := range r.members {
+		m.tallies = make([]tally, len(grades))
+	}
 }
 
 // openRange bounds the positions in a range without an end.
@@ -163,7 +174,7 @@ func (r *run) injectInto(j int, saved any, rows []row) error {
 		}
 	}
 	for i, g := range r.grades {
-		t := &r.tallies[i]
+		t := &m.tallies[i]
 		if busy || plain != 0 && plain.Sub(p.at) <= g.window() {
 			t.busy++
 			continue

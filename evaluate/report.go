@@ -59,6 +59,15 @@ type InjectionReport struct {
 	Busy  int      `json:"busy"`
 	Found Interval `json:"found"`
 	Delay Delay    `json:"delay"`
+	// Keys are the shares found of each key.
+	Keys []FoundReport `json:"keys"`
+}
+
+// A FoundReport is the outcome of one grade on one key.
+type FoundReport struct {
+	Key   string   `json:"key"`
+	N     int      `json:"n"`
+	Found Interval `json:"found"`
 }
 
 // A LabelReport is the outcome against labels.
@@ -71,7 +80,7 @@ type LabelReport struct {
 	Delay         Delay    `json:"delay"`
 }
 
-func (e *evaluation) rateReport(rate Rate, s setup, all []*member, grades []grade, tallies []tally) *RateReport {
+func (e *evaluation) rateReport(rate Rate, s setup, all []*member, grades []grade) *RateReport {
 	least := []string{schemas.Low, schemas.Medium, schemas.High, schemas.Critical}[e.least(rate)-1]
 	out := &RateReport{Rate: rate.String(), Setting: s.setting, MinSeverity: least, Fitted: s.fitted}
 	alarms, days := 0, 0.0
@@ -90,10 +99,8 @@ func (e *evaluation) rateReport(rate Rate, s setup, all []*member, grades []grad
 		out.Median, out.Max = median(rates), slices.Max(rates)
 	}
 	if e.options.Inject {
-		for i, t := range tallies {
-			out.Injections = append(out.Injections, InjectionReport{
-				Grade: grades[i].String(), N: t.n, Busy: t.busy, Found: Wilson(t.found, t.n), Delay: delayOf(t.delays),
-			})
+		for i, g := range grades {
+			out.Injections = append(out.Injections, injectionReport(g, i, all))
 		}
 	}
 	if e.options.Labels != "" {
@@ -102,10 +109,26 @@ func (e *evaluation) rateReport(rate Rate, s setup, all []*member, grades []grad
 	return out
 }
 
+// injectionReport adds up what became of the i-th grade on every member.
+func injectionReport(g grade, i int, all []*member) InjectionReport {
+	var sum tally
+	out := InjectionReport{Grade: g.String()}
+	for _, m := range all {
+		t := &m.tallies[i]
+		sum.n += t.n
+		sum.busy += t.busy
+		sum.found += t.found
+		sum.delays = append(sum.delays, t.delays...)
+		out.Keys = append(out.Keys, FoundReport{Key: m.symbol, N: t.n, Found: Wilson(t.found, t.n)})
+	}
+	out.N, out.Busy, out.Found, out.Delay = sum.n, sum.busy, Wilson(sum.found, sum.n), delayOf(sum.delays)
+	return out
+}
+
 func quarters(alarms []schemas.Time) []QuarterReport {
 	var out []QuarterReport
 	for _, at := range alarms {
-		t := at.UTC()
+		t := (at - 1).UTC() // an alarm at midnight is about the minute before
 		name := fmt.Sprintf("%dQ%d", t.Year(), (int(t.Month())+2)/3)
 		if len(out) == 0 || out[len(out)-1].Quarter != name {
 			out = append(out, QuarterReport{Quarter: name})
@@ -142,9 +165,13 @@ func (r *RateReport) write(b *strings.Builder) {
 		}
 	})
 	if len(r.Injections) > 0 {
-		table(b, "INJECTED\tN\tBUSY\tFOUND\t95 %\tDELAY MEDIAN\tP90", func(row func(...any)) {
+		table(b, "INJECTED\tN\tBUSY\tFOUND\t95 %\tDELAY MEDIAN\tP90\tFOUND BY KEY", func(row func(...any)) {
 			for _, i := range r.Injections {
-				row(i.Grade, i.N, i.Busy, fmt.Sprintf("%.3f", i.Found.Value), bounds(i.Found), minutes(i.Delay.Median), minutes(i.Delay.P90))
+				var by []string
+				for _, k := range i.Keys {
+					by = append(by, fmt.Sprintf("%s %.2f", k.Key, k.Found.Value))
+				}
+				row(i.Grade, i.N, i.Busy, figure(i.Found.Value), bounds(i.Found), minutes(i.Delay.Median), minutes(i.Delay.P90), strings.Join(by, ", "))
 			}
 		})
 	}

@@ -25,13 +25,15 @@ type Options struct {
 	// Fit is where thresholds are fitted and detectors warmed, empty for none; Test is where everything is measured.
 	Fit, Test Range
 	Rates     []Rate
+	// Ignore names legs: an event that no other leg fired is no alarm.
+	Ignore []string
 	// MinSeverity is the least severity of an event that counts; empty for low, and medium where the rate is 1/week or less.
 	MinSeverity string
 	// Inject asks for injections; sizes are percents for jumps and ramps, factors for bursts.
 	Inject               bool
 	Jumps, Ramps, Bursts []float64
-	// Burst is how long a burst lasts; positions are at its multiples.
-	Burst time.Duration
+	// Burst is how long a burst lasts. Bursts begin at multiples of Align; 0 takes Burst, the best case for rules on fixed bars.
+	Burst, Align time.Duration
 	Seed  uint64
 	// Labels is a CSV of symbol and onset; empty for none. An alarm from Before the onset to After it finds a label.
 	Labels        string
@@ -51,6 +53,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("least severity is %q: it must be low, medium, high or critical", o.MinSeverity)
 	case o.Inject && (o.Burst < time.Minute || o.Burst%time.Minute != 0 || o.Burst > 24*time.Hour):
 		return fmt.Errorf("burst is %v: it must be whole minutes, at most a day", o.Burst)
+	case o.Align < 0 || o.Align%time.Minute != 0:
+		return fmt.Errorf("align is %v: it must be whole minutes", o.Align)
 	case o.Fit.To > o.Test.From && o.Fit != (Range{}):
 		return fmt.Errorf("fit range %v ends after the test range %v begins: it must lie before", o.Fit, o.Test)
 	case o.Fit != (Range{}) && o.Fit.To == 0:
@@ -137,7 +141,6 @@ func (e *evaluation) least(rate Rate) int {
 // measure runs a setup over the test range.
 func (e *evaluation) measure(ctx context.Context, rate Rate, s setup) (*RateReport, error) {
 	grades := e.subject.grades(e.options)
-	tallies := make([]tally, len(grades))
 	var all []*member
 	for _, unit := range e.subject.units(e.options.Series) {
 		e.say(fmt.Sprintf("%s at %v: testing %v", e.options.Detector, rate, symbolsOf(unit)))
@@ -150,14 +153,14 @@ func (e *evaluation) measure(ctx context.Context, rate Rate, s setup) (*RateRepo
 			return nil, err
 		}
 		if e.options.Inject {
-			r.grades, r.tallies = grades, tallies
+			r.prepare(grades)
 		}
 		if err := r.all(ctx); err != nil {
 			return nil, err
 		}
 		all = append(all, r.members...)
 	}
-	return e.rateReport(rate, s, all, grades, tallies), nil
+	return e.rateReport(rate, s, all, grades), nil
 }
 
 // background runs a machine over a range without injections.

@@ -250,7 +250,7 @@ func (s taskSubject) warm(ctx context.Context, e *evaluation, b *processor.Bound
 	states := map[string]any{}
 	alarms, days := 0, 0.0
 	for _, unit := range s.units(e.options.Series) {
-		m := newTaskMachine(b, e.options.Venue, symbolsOf(unit))
+		m := newTaskMachine(b, e.options, symbolsOf(unit))
 		bg, err := e.background(ctx, unit, m, e.options.Fit, s.coolDown(), e.least(rate))
 		if err != nil {
 			return setup{}, err
@@ -270,7 +270,7 @@ func (s taskSubject) warm(ctx context.Context, e *evaluation, b *processor.Bound
 
 func (s taskSubject) starter(b *processor.Bound, states map[string]any) func([]Series) (machine, error) {
 	return func(unit []Series) (machine, error) {
-		m := newTaskMachine(b, s.options.Venue, symbolsOf(unit))
+		m := newTaskMachine(b, s.options, symbolsOf(unit))
 		if saved := states[unit[0].Symbol]; saved != nil {
 			return m.fork(saved)
 		}

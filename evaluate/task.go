@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,7 +18,7 @@ const source = "evaluate"
 // A taskMachine runs a registered processor in the engine that the runtime uses, on encoded records.
 type taskMachine struct {
 	bound   *processor.Bound
-	venue   string
+	options Options
 	symbols []string
 	policy  processor.TimePolicy
 
@@ -34,28 +35,33 @@ type taskMachine struct {
 	tick  schemas.Tick
 }
 
-func newTaskMachine(b *processor.Bound, venue string, symbols []string) *taskMachine {
-	m := &taskMachine{bound: b, venue: venue, symbols: symbols, policy: processor.DefaultTimePolicy(), out: &collector{}, states: map[string][]byte{}}
+func newTaskMachine(b *processor.Bound, o Options, symbols []string) *taskMachine {
+	m := &taskMachine{
+		bound: b, options: o, symbols: symbols, policy: processor.DefaultTimePolicy(), out: &collector{ignore: o.Ignore}, states: map[string][]byte{},
+	}
 	m.task = processor.NewTask(b, 0, 0, m.policy, m.out, nil)
 	m.tick.Source = source
-	m.trade = schemas.Trade{Meta: &schemas.Meta{Source: source, Venue: venue}, Price: &schemas.Decimal{}, Quantity: &schemas.Decimal{}}
+	m.trade = schemas.Trade{Meta: &schemas.Meta{Source: source, Venue: o.Venue}, Price: &schemas.Decimal{}, Quantity: &schemas.Decimal{}}
 	m.bar = schemas.Bar{
-		Meta: &schemas.Meta{Source: source, Venue: venue}, Volume: &schemas.Decimal{}, Turnover: &schemas.Decimal{}, Basket: "venue:" + venue,
+		Meta: &schemas.Meta{Source: source, Venue: o.Venue}, Volume: &schemas.Decimal{}, Turnover: &schemas.Decimal{}, Basket: "venue:" + o.Venue,
 	}
 	return m
 }
 
 // A collector keeps the events of a task; a record that the task refuses is an error of the evaluation.
 type collector struct {
+	ignore  []string
 	notices []notice
 	err     error
 }
 
 func (c *collector) Emit(m schemas.Message) {
 	if e, ok := m.(*schemas.Event); ok {
-		c.notices = append(c.notices, notice{
-			symbol: e.Symbol, at: schemas.Time(e.EventTime), severity: schemas.SeverityRank(e.Severity), status: e.Status, episode: e.DedupKey,
-		})
+		severity := schemas.SeverityRank(e.Severity)
+		if len(c.ignore) > 0 && !slices.ContainsFunc(e.GetEvidence().GetLegs(), func(leg string) bool { return !slices.Contains(c.ignore, leg) }) {
+			severity = 0
+		}
+		c.notices = append(c.notices, notice{symbol: e.Symbol, at: schemas.Time(e.EventTime), severity: severity, status: e.Status, episode: e.DedupKey})
 	}
 }
 
@@ -202,7 +208,7 @@ func (m *taskMachine) fork(saved any) (machine, error) {
 	if !ok {
 		return nil, fmt.Errorf("state of a %s machine is %T: it must be that of a task", m.bound.Name, saved)
 	}
-	f := newTaskMachine(m.bound, m.venue, m.symbols)
+	f := newTaskMachine(m.bound, m.options, m.symbols)
 	f.task = processor.NewTask(m.bound, 0, s.offset, m.policy, f.out, nil)
 	f.offset = s.offset
 	for k, v := range s.states {
