@@ -124,7 +124,7 @@ func (s *stageModel) Forward(t *schemas.Tick) {
 
 func TestChainIsTheStagesOneAfterTheOther(t *testing.T) {
 	bounds := chained(t)
-	in := volumes(t, 8, 1, 90)
+	in := volumes(t, 8, 1, 40)
 	var records []tape.Record
 	for _, p := range in {
 		records = append(records, p.Record)
@@ -161,9 +161,9 @@ func TestChainIsTheStagesOneAfterTheOther(t *testing.T) {
 
 func TestChainDoesNotDependOnPartitions(t *testing.T) {
 	bounds := chained(t)
-	_, want, _ := runChain(t, save(t, "one.tape.zst", volumes(t, 8, 1, 90)), bounds)
+	_, want, _ := runChain(t, save(t, "one.tape.zst", volumes(t, 8, 1, 40)), bounds)
 	for _, partitions := range []int{2, 5} {
-		in := volumes(t, 8, partitions, 90)
+		in := volumes(t, 8, partitions, 40)
 		_, got, all := runChain(t, save(t, "some.tape.zst", in), bounds)
 		if d := cmp.Diff(want, got); d != "" {
 			t.Fatalf("%d partitions: %.2000s", partitions, d)
