@@ -105,13 +105,16 @@ func (s *Source) loop(ctx context.Context, m *machine, frames <-chan capture.Fra
 	defer rec.close(s.log)
 	step := time.NewTicker(feed.Step)
 	defer step.Stop()
+	var latest schemas.Time
 	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case f := <-frames:
-			// A frame that waited while the clock stepped on is stamped after that step, so that the capture plays back alike.
-			f.At = max(f.At, pump.Reached())
+			// Sockets race, and a frame may have waited while the clock stepped on: stamps go forward, so that the capture
+			// plays back in this order.
+			latest = max(latest, f.At, pump.Reached())
+			f.At = latest
 			if err := rec.write(f); err != nil {
 				return err
 			}
