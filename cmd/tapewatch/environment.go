@@ -39,7 +39,7 @@ var knobs = []knob{
 	{"WATCHDOG_EVENT_STREAM_ENABLED", []string{"sinks.enabled"}, "Whether `up` runs any sink; events are on their topic in any case."},
 	{"WATCHDOG_EVENT_PERSISTENCE", []string{"sinks.redis.enabled"}, "Whether `up` runs the Redis sink."},
 	{"WATCHDOG_WEBSOCKET_BROADCAST", []string{"sinks.websocket.enabled"}, "Whether the API serves events over WebSocket."},
-	{"WATCHDOG_MAX_EVENTS_IN_MEMORY", []string{"sinks.redis.stream_cap"}, "Length of the capped stream."},
+	{"WATCHDOG_MAX_EVENTS_IN_MEMORY", []string{"sinks.websocket.feed.max_events"}, "Events that the API holds; the length of Redis' stream is sinks.redis.stream_cap."},
 	{"WATCHDOG_HEALTH_CHECK_INTERVAL", []string{"process.heartbeat"}, "A bare number means seconds."},
 	{"UNUSUAL_VOLUME_MULTIPLIER", []string{"processors.unusual_volume.multiplier"}, ""},
 	{"PRICE_ANOMALY_THRESHOLD_PCT", []string{"processors.price_anomaly.threshold_pct"}, ""},

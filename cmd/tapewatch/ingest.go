@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,8 +22,8 @@ func newIngest(a *app) *cobra.Command {
 	var f ingestFlags
 	cmd := &cobra.Command{
 		Use: "ingest [SOURCE...]", Short: "Read market data into the topics", ValidArgs: sourceNames(), Args: someArgs(0, -1),
-		Long:    "Runs the named sources, or those of sources.use. Each has a producer of its own: idempotent, bounded in memory.\nWithout --once the process goes on when its sources have ended.",
-		Example: "tapewatch ingest simulator --once -s simulator.duration=10s -s simulator.speed=0",
+		Long:    "Runs the named sources, or those of sources.use. Each has a producer of its own: idempotent, bounded in memory.\nWithout --once the process goes on when its sources have ended. --from reads files instead: `ingest --from FILE` tapes and CSV,\n`ingest VENUE --from FILE` captures, one after the other.",
+		Example: "tapewatch ingest simulator --once -s simulator.duration=10s -s simulator.speed=0\ntapewatch ingest --from trades.jsonl",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.load(cmd); err != nil {
 				return err
@@ -33,17 +32,17 @@ func newIngest(a *app) *cobra.Command {
 			if len(names) == 0 && len(f.from) == 0 {
 				names = a.settings.Sources.Use
 			}
-			if len(names) == 0 {
+			if len(names) == 0 && len(f.from) == 0 {
 				return usage("no source: name one of %s, or set sources.use", strings.Join(sourceNames(), ", "))
 			}
-			if err := a.applyIngest(cmd, names, &f); err != nil {
+			if err := a.applyIngest(cmd, &names, &f); err != nil {
 				return err
 			}
 			return a.ingest(cmd.Context(), names, f)
 		},
 	}
 	cmd.Flags().BoolVar(&f.once, "once", false, "end when every source has come to its end; --from implies it")
-	cmd.Flags().StringArrayVar(&f.from, "from", nil, "capture file for the named venue to play in place of its connection")
+	cmd.Flags().StringArrayVar(&f.from, "from", nil, "file to read, may be repeated: a tape, .jsonl or CSV (settings file.*), or a capture for the named venue to play")
 	cmd.Flags().Float64Var(&f.speed, "speed", 0, "pace of --from and of the simulator: 1 as recorded, 10 ten times that, 0 as fast as it goes")
 	cmd.Flags().StringVar(&f.capture, "capture", "", "folder to record the raw frames of venues in")
 	slotFlags(cmd)
@@ -76,7 +75,7 @@ func (a *app) ingest(ctx context.Context, names []string, f ingestFlags) error {
 }
 
 // applyIngest writes the flags over the settings.
-func (a *app) applyIngest(cmd *cobra.Command, names []string, f *ingestFlags) error {
+func (a *app) applyIngest(cmd *cobra.Command, names *[]string, f *ingestFlags) error {
 	s := a.settings
 	venues := map[string]*binance.Config{"binance": &s.Binance, "binance_usdm": &s.BinanceUSDM}
 	if cmd.Flags().Changed("speed") {
@@ -86,22 +85,23 @@ func (a *app) applyIngest(cmd *cobra.Command, names []string, f *ingestFlags) er
 		if f.capture != "" {
 			c.Capture = f.capture
 		}
-		if cmd.Flags().Changed("speed") {
+		if cmd.Flags().Changed("speed") || len(f.from) > 0 {
 			c.Speed = f.speed
 		}
-		if len(f.from) > 0 && slices.Contains(names, name) {
-			c.Play = f.from[0]
-			if a.tree.Field(name+".symbols").Origin == "default" {
-				c.Symbols = nil // all that the recording has
-			}
+		if len(f.from) > 0 && a.tree.Field(name+".symbols").Origin == "default" {
+			c.Symbols = nil // all that the recording has
 		}
 	}
 	if len(f.from) == 0 {
 		return nil
 	}
 	f.once = true
-	if len(names) != 1 || venues[names[0]] == nil || len(f.from) != 1 {
-		return usage("flag --from: one capture and the venue that it is of must be named, as in `tapewatch ingest binance_usdm --from FILE`")
+	if len(*names) == 0 {
+		*names = []string{"file"}
 	}
+	if len(*names) != 1 || (*names)[0] != "file" && venues[(*names)[0]] == nil {
+		return usage("flag --from: the files must be of one source: file, binance or binance_usdm, as in `tapewatch ingest binance_usdm --from FILE`")
+	}
+	s.playlist = f.from
 	return nil
 }

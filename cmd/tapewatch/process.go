@@ -28,6 +28,8 @@ type process struct {
 	registry *prometheus.Registry
 	started  time.Time
 	metrics  metrics
+	// served says that the API serves probes and metrics; set before anything runs.
+	served bool
 
 	mu    sync.Mutex // guards parts
 	parts []component
@@ -134,7 +136,7 @@ func (p *process) group(ctx context.Context, g *errgroup.Group, b *processor.Bou
 // background starts what every process has: heartbeats, and the admin port where one is configured.
 func (p *process) background(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return p.heartbeats(ctx) })
-	if c := p.app.settings.Admin; c.Port > 0 {
+	if c := p.app.settings.Admin; c.Port > 0 && !p.served {
 		g.Go(func() error { return p.admin(ctx, c) })
 	}
 }

@@ -7,13 +7,16 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tapewatch/tapewatch/api"
 	_ "github.com/tapewatch/tapewatch/detectors" // registers the watchdogs
 	"github.com/tapewatch/tapewatch/internal/config"
 	"github.com/tapewatch/tapewatch/internal/logging"
 	"github.com/tapewatch/tapewatch/sinks/postgres"
 	"github.com/tapewatch/tapewatch/sinks/redis"
+	"github.com/tapewatch/tapewatch/sinks/websocket"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/binance"
+	"github.com/tapewatch/tapewatch/sources/files"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
 	"github.com/tapewatch/tapewatch/stream"
@@ -25,26 +28,31 @@ import (
 
 // settings is everything that can be set: the Config struct of each part.
 type settings struct {
-	Process                     processConfig
-	Log                         logging.Config
-	Kafka                       cluster.Config
-	Broker                      embedded.Options
-	Topics                      topics.Config
-	Records                     recordsConfig
-	Stream                      stream.Config
-	Watchdogs                   watchdogsConfig
-	Supervision                 supervisionConfig
-	Sources                     sourcesConfig
-	Producer                    sources.Config
-	Simulator                   simulator.Config
-	Binance, BinanceUSDM        binance.Config
-	Sinks                       sinksConfig
-	PostgresSwitch, RedisSwitch switchConfig
-	Postgres                    postgres.Config
-	Redis                       redis.Config
-	Admin                       adminConfig
+	Process                                      processConfig
+	Log                                          logging.Config
+	Kafka                                        cluster.Config
+	Broker                                       embedded.Options
+	Topics                                       topics.Config
+	Records                                      recordsConfig
+	Stream                                       stream.Config
+	Watchdogs                                    watchdogsConfig
+	Supervision                                  supervisionConfig
+	Sources                                      sourcesConfig
+	Producer                                     sources.Config
+	Simulator                                    simulator.Config
+	File                                         files.Config
+	Binance, BinanceUSDM                         binance.Config
+	Sinks                                        sinksConfig
+	PostgresSwitch, RedisSwitch, WebSocketSwitch switchConfig
+	Postgres                                     postgres.Config
+	Redis                                        redis.Config
+	WebSocket                                    websocket.Config
+	API                                          api.Config
+	Admin                                        adminConfig
 
 	processors map[string]*processorSettings
+	// playlist are the files of ingest --from.
+	playlist []string
 }
 
 // processConfig is about the process as a whole.
@@ -134,13 +142,13 @@ func newSettings() (*settings, *config.Tree) {
 		Topics:  topics.Defaults(),
 		Broker:  embedded.Defaults(),
 		Records: recordsConfig{Encoding: "protobuf"},
-		Sources: sourcesConfig{Use: []string{"simulator"}}, Producer: sources.Defaults(), Simulator: simulator.Defaults(),
+		Sources: sourcesConfig{Use: []string{"simulator"}}, Producer: sources.Defaults(), Simulator: simulator.Defaults(), File: files.Defaults(),
 		Binance: binance.Defaults(), BinanceUSDM: usdmDefaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
 		Supervision:    supervisionDefaults(),
 		Sinks:          sinksConfig{Enabled: true},
-		PostgresSwitch: switchConfig{Enabled: true}, RedisSwitch: switchConfig{Enabled: true},
-		Postgres: postgres.Defaults(), Redis: redis.Defaults(),
+		PostgresSwitch: switchConfig{Enabled: true}, WebSocketSwitch: switchConfig{Enabled: true}, RedisSwitch: switchConfig{Enabled: true},
+		Postgres: postgres.Defaults(), Redis: redis.Defaults(), WebSocket: websocket.Defaults(), API: api.Defaults(),
 		Admin: adminConfig{Host: "127.0.0.1"},
 	}
 	t := &config.Tree{}
@@ -155,6 +163,7 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("sources", "Where records come from.", &s.Sources)
 	t.Add("producer", "The producer of each source.", &s.Producer)
 	t.Add("simulator", "The simulated market.", &s.Simulator)
+	t.AddWhen("file", "A file as a source: a tape, or CSV.", &s.File, func() bool { return s.File.Path != "" })
 	t.Add("binance", "Binance's spot market.", &s.Binance)
 	t.Add("binance_usdm", "Binance's USD-margined futures.", &s.BinanceUSDM)
 	t.Add("sinks", "All sinks at once.", &s.Sinks)
@@ -162,6 +171,9 @@ func newSettings() (*settings, *config.Tree) {
 	t.AddWhen("sinks.postgres", "", &s.Postgres, func() bool { return s.Postgres.URL != "" })
 	t.Add("sinks.redis", "The last events and the latest state in Redis.", &s.RedisSwitch)
 	t.AddWhen("sinks.redis", "", &s.Redis, func() bool { return s.Redis.URL != "" })
+	t.Add("sinks.websocket", "Events to WebSocket clients of the API.", &s.WebSocketSwitch)
+	t.Add("sinks.websocket", "", &s.WebSocket)
+	t.Add("api", "HTTP: health, metrics, events and the WebSocket.", &s.API)
 	t.Add("admin", "The port of processes that have no API.", &s.Admin)
 	t.Add("watchdogs", "All watchdogs at once.", &s.Watchdogs)
 	s.processors = map[string]*processorSettings{}

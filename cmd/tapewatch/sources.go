@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,6 +15,7 @@ import (
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/binance"
+	"github.com/tapewatch/tapewatch/sources/files"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 )
 
@@ -41,13 +43,68 @@ type sourceMaker struct {
 func sourceMakers() []sourceMaker {
 	return []sourceMaker{
 		{"simulator", func(p *process) (sources.Source, error) { return simulator.New(p.app.settings.Simulator, time.Now) }},
-		{"binance", func(p *process) (sources.Source, error) {
-			return binance.New(p.app.settings.Binance, p.log, p.metrics.sources)
+		{"file", func(p *process) (sources.Source, error) {
+			return p.played(func(path string) (sources.Source, error) {
+				c := p.app.settings.File
+				if path != "" {
+					c.Path = path
+				}
+				return files.New(c, p.log, p.metrics.sources)
+			})
 		}},
-		{"binance_usdm", func(p *process) (sources.Source, error) {
-			return binance.New(p.app.settings.BinanceUSDM, p.log, p.metrics.sources)
-		}},
+		{"binance", func(p *process) (sources.Source, error) { return p.venue(p.app.settings.Binance) }},
+		{"binance_usdm", func(p *process) (sources.Source, error) { return p.venue(p.app.settings.BinanceUSDM) }},
 	}
+}
+
+// venue makes a connector, or plays captures in its place.
+func (p *process) venue(c binance.Config) (sources.Source, error) {
+	return p.played(func(path string) (sources.Source, error) {
+		if path != "" {
+			c.Play = path
+		}
+		return binance.New(c, p.log, p.metrics.sources)
+	})
+}
+
+// played makes one source for each file of --from, to be read one after the other; without any, the one that the settings
+// describe.
+func (p *process) played(open func(path string) (sources.Source, error)) (sources.Source, error) {
+	if len(p.app.settings.playlist) == 0 {
+		return open("")
+	}
+	var chain playlist
+	for _, path := range p.app.settings.playlist {
+		s, err := open(path)
+		if err != nil {
+			return nil, err
+		}
+		chain.files = append(chain.files, s)
+	}
+	return &chain, nil
+}
+
+// playlist reads several files as one source.
+type playlist struct {
+	files []sources.Source
+	at    atomic.Int32
+}
+
+// Name is that of the file in hand.
+func (l *playlist) Name() string { return l.files[l.at.Load()].Name() }
+
+// Component is that of the file in hand.
+func (l *playlist) Component() *schemas.Component { return l.files[l.at.Load()].Component() }
+
+// Run reads the files one after the other.
+func (l *playlist) Run(ctx context.Context, p sources.Publisher) error {
+	for i, f := range l.files {
+		l.at.Store(int32(i))
+		if err := f.Run(ctx, p); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func sourceNames() []string {
@@ -75,7 +132,7 @@ func (p *process) source(ctx context.Context, g *errgroup.Group, name string, se
 	shown.set(&attached{Source: first, process: p, seen: seen})
 	p.add(shown)
 	g.Go(func() error {
-		err := supervise(ctx, p.app.settings.Supervision, p.log, "source "+name, func(ctx context.Context) error {
+		err := supervise(ctx, p.restarts(name), p.log, "source "+name, func(ctx context.Context) error {
 			part := shown.take()
 			if part == nil {
 				again, err := m.make(p)
@@ -94,6 +151,18 @@ func (p *process) source(ctx context.Context, g *errgroup.Group, name string, se
 		return err
 	})
 	return nil
+}
+
+// restarts says how often a source that fails is started again: a venue goes on with what comes, but a file, a capture or
+// the simulator would begin from its start and write its records a second time.
+func (p *process) restarts(name string) supervisionConfig {
+	s := p.app.settings
+	c := s.Supervision
+	live := map[string]bool{"binance": s.Binance.Play == "", "binance_usdm": s.BinanceUSDM.Play == ""}
+	if !live[name] || len(s.playlist) > 0 {
+		c.RetryAttempts = 0
+	}
+	return c
 }
 
 // attached is a source with its way to Kafka.

@@ -12,7 +12,7 @@ import (
 // supervisionConfig is how sources and sinks that fail are started again. Processors are not: they heal themselves, and what
 // they cannot heal ends the process.
 type supervisionConfig struct {
-	RetryAttempts int           `koanf:"retry_attempts" doc:"Restarts in a row of a source or sink that fails, before the process gives up; -1 for ever."`
+	RetryAttempts int           `koanf:"retry_attempts" doc:"Restarts in a row of a venue or sink that fails, before the process gives up; -1 for ever."`
 	RetryDelay    time.Duration `koanf:"retry_delay" doc:"Pause before the first restart; doubles, with jitter, up to retry_max_delay."`
 	RetryMaxDelay time.Duration `koanf:"retry_max_delay" doc:"Longest pause before a restart."`
 	WellAfter     time.Duration `koanf:"well_after" doc:"A source or sink that ran so long counts as well: its next failure is the first again."`
@@ -53,7 +53,10 @@ func supervise(ctx context.Context, c supervisionConfig, log *slog.Logger, name 
 			pause.Reset()
 		}
 		failures++
-		if c.RetryAttempts >= 0 && failures > c.RetryAttempts {
+		if c.RetryAttempts == 0 {
+			return fmt.Errorf("running %s: %w", name, err)
+		}
+		if c.RetryAttempts > 0 && failures > c.RetryAttempts {
 			return fmt.Errorf("running %s: giving up after %d restarts: %w", name, c.RetryAttempts, err)
 		}
 		wait := pause.NextBackOff()

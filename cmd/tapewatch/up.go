@@ -83,6 +83,9 @@ func (a *app) up(ctx context.Context, leave bool) (err error) {
 		if err := a.upSinks(ctx, p, g, r); err != nil {
 			return err
 		}
+		if err := a.upAPI(ctx, p, g, r); err != nil {
+			return err
+		}
 		r.write(a)
 		return nil
 	})
