@@ -166,7 +166,11 @@ type reader struct {
 
 func openReader(s Series, c columns) (*reader, error) {
 	r := &reader{columns: c, paths: s.Paths}
-	return r, r.advance()
+	if err := r.advance(); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
 }
 
 // advance reads the next candle into ahead; out-of-order lines are errors, repeated minutes are left out.

@@ -95,7 +95,7 @@ func positions(seed uint64, symbol string, r Range, align time.Duration) []posit
 	for _, b := range []byte(symbol) {
 		h = (h ^ uint64(b)) * 1099511628211
 	}
-	random := rand.New(rand.NewPCG(h, 0x9e3779b97f4a7c15)) //nolint:gosec // positions need a seed, not secrecy
+	random := rand.New(rand.NewPCG(h, 0x9e3779b97f4a7c15))
 	var out []position
 	for slot := r.From; slot.Add(spacing) <= r.To; slot = slot.Add(spacing) {
 		at := slot.Add(time.Duration(random.Int64N(int64(time.Hour)))).Floor(align)
@@ -132,7 +132,7 @@ func (d *dayMean) add(v float64) {
 	if i == 0 {
 		// Summed anew once a round, so that rounding does not pile up.
 		d.sum = 0
-		for _, x := range d.ring {
+		for _, x := range &d.ring {
 			d.sum += x
 		}
 	}

@@ -203,5 +203,5 @@ func figure(v float64) string { return fmt.Sprintf("%.3f", v) }
 func bounds(i Interval) string { return fmt.Sprintf("%.3f-%.3f", i.Low, i.High) }
 
 func minutes(v float64) string {
-	return (time.Duration(v * float64(time.Minute))).Round(time.Second).String()
+	return time.Duration(v * float64(time.Minute)).Round(time.Second).String()
 }

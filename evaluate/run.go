@@ -34,7 +34,7 @@ type Options struct {
 	Jumps, Ramps, Bursts []float64
 	// Burst is how long a burst lasts. Bursts begin at multiples of Align; 0 takes Burst, the best case for rules on fixed bars.
 	Burst, Align time.Duration
-	Seed  uint64
+	Seed         uint64
 	// Labels is a CSV of symbol and onset; empty for none. An alarm from Before the onset to After it finds a label.
 	Labels        string
 	Before, After time.Duration
@@ -169,5 +169,8 @@ func (e *evaluation) background(ctx context.Context, unit []Series, m machine, r
 	if err != nil {
 		return nil, err
 	}
-	return out, out.all(ctx)
+	if err := out.all(ctx); err != nil {
+		return nil, err
+	}
+	return out, nil
 }

@@ -3,6 +3,7 @@ package evaluate
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -196,11 +197,7 @@ func (m *taskMachine) save() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := savedTask{offset: m.offset, marker: marker, states: make(map[string][]byte, len(m.states))}
-	for k, v := range m.states {
-		s.states[k] = v
-	}
-	return s, nil
+	return savedTask{offset: m.offset, marker: marker, states: maps.Clone(m.states)}, nil
 }
 
 func (m *taskMachine) fork(saved any) (machine, error) {
@@ -210,10 +207,7 @@ func (m *taskMachine) fork(saved any) (machine, error) {
 	}
 	f := newTaskMachine(m.bound, m.options, m.symbols)
 	f.task = processor.NewTask(m.bound, 0, s.offset, m.policy, f.out, nil)
-	f.offset = s.offset
-	for k, v := range s.states {
-		f.states[k] = v
-	}
+	f.offset, f.states = s.offset, maps.Clone(s.states)
 	if _, err := f.task.Restore(s.marker, s.states); err != nil {
 		return nil, fmt.Errorf("going on from a snapshot: %w", err)
 	}
