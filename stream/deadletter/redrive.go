@@ -84,8 +84,13 @@ func Redrive(ctx context.Context, c cluster.Config, log *slog.Logger, o RedriveO
 	return out, nil
 }
 
-// MaxRecordBytes is the largest dead letter: the largest record that is decoded, and the headers.
+// MaxRecordBytes is the largest dead letter that the dlq topic takes: the largest record that is decoded, and the headers.
 const MaxRecordBytes = schemas.MaxRecordBytes + 1<<20
+
+// BatchBytes is the ProducerBatchMaxBytes of clients that write dead letters: a letter is a little larger than its record,
+// and one that its producer refused would be met again after every abort. It holds the letter of the largest record that the
+// input topics take (1 MiB, see topics), and, compressed, a batch of it fits those topics too.
+const BatchBytes = 2 << 20
 
 // refusal says why a letter may not go back; "" when it may.
 func refusal(c cluster.Config, l *Letter, most int) string {

@@ -94,7 +94,7 @@ func check(t *testing.T, c cluster.Config) {
 		"market.trades": {"cleanup.policy": "delete", "retention.ms": "7776000000"},
 		"state.idle":    {"cleanup.policy": "compact", "delete.retention.ms": "604800000", "max.message.bytes": "5242880"},
 		"dlq":           {"cleanup.policy": "delete", "max.message.bytes": "5242880"},
-		"health":        {"cleanup.policy": "compact"},
+		"health":        {"cleanup.policy": "compact", "max.message.bytes": "1048588"},
 	} {
 		have := settingsOf(t, c, topic)
 		for k, v := range want {
