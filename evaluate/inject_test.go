@@ -245,7 +245,7 @@ func TestLabels(t *testing.T) {
 	at := func(day, hour, minute int) schemas.Time {
 		return minuteZero.Add(time.Duration(day*24+hour)*time.Hour + time.Duration(minute)*time.Minute)
 	}
-	m := &member{symbol: "A-USD", alarms: []schemas.Time{at(0, 9, 50), at(0, 10, 5), at(1, 8, 0), at(50, 0, 0)}}
+	m := &member{symbol: "A-USD", first: at(0, 0, 0), last: at(90, 0, 0), alarms: []schemas.Time{at(0, 9, 50), at(0, 10, 5), at(1, 8, 0), at(50, 0, 0)}}
 	m.episodes = []Range{{at(0, 9, 50), at(0, 10, 0)}, {at(0, 10, 5), at(0, 11, 0)}, {at(1, 8, 0), at(1, 10, 30)}, {at(50, 0, 0), 0}}
 	got := match(labels, []*member{m}, 15*time.Minute, 15*time.Minute)
 	want := &LabelReport{

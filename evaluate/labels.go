@@ -75,8 +75,8 @@ func match(labels []label, members []*member, before, after time.Duration) *Labe
 		alarms += len(m.alarms)
 		used := make([]bool, len(m.alarms))
 		for _, l := range labels {
-			if l.symbol != m.symbol {
-				continue
+			if l.symbol != m.symbol || m.first == 0 || l.at < m.first || l.at > m.last {
+				continue // not of this series, or outside its data
 			}
 			out.Labels++
 			first := true

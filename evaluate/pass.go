@@ -13,11 +13,11 @@ type member struct {
 	watch     *watch
 	positions []position
 	volume    dayMean
-	// first and minutes say from when and how long there was data.
-	first   schemas.Time
-	minutes int
-	alarms  []schemas.Time
-	tallies []tally // one a grade
+	// first, last and minutes say from when to when and how long there was data.
+	first, last schemas.Time
+	minutes     int
+	alarms      []schemas.Time
+	tallies     []tally // one a grade
 	// episodes are the counted alarms' begin and end; an end of 0 is open.
 	episodes []Range
 }
@@ -109,6 +109,7 @@ func (r *run) step(now row) error {
 		if m.first == 0 {
 			m.first = now.start
 		}
+		m.last = now.start
 		m.minutes++
 	}
 	if err := r.machine.minute(now); err != nil {
