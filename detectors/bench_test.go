@@ -31,34 +31,40 @@ func sample(topic schemas.Topic) func(seq uint64, at schemas.Time) schemas.Messa
 	return nil
 }
 
-// each runs f for every registered watchdog whose input has a sample record; a new processor is measured unasked.
+// driven makes an instance with the defaults and a function that gives it the next record, and time every step.
+func driven(t testing.TB, def *processor.Definition) (p processor.Processor, next func()) {
+	t.Helper()
+	fresh := sample(def.Input)
+	if fresh == nil {
+		t.Fatalf("%s reads %s: give it a sample record here", def.Name, def.Input.Name)
+	}
+	bound, err := def.Bind(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = bound.New(processor.NewKey(def.Input.Key, "v:BTC-USD"))
+	emit := func(schemas.Message) {}
+	seq, at, reached := uint64(0), t0, t0
+	return p, func() {
+		seq++
+		at = at.Add(10 * time.Millisecond)
+		m := fresh(seq, at)
+		p.OnRecord(schemas.Record{Message: m, Time: schemas.TimeOf(m), Offset: int64(seq)}, emit)
+		if at.Floor(def.Step) > reached {
+			reached = at.Floor(def.Step)
+			p.OnTime(reached, emit)
+		}
+	}
+}
+
+// each runs f for every registered watchdog: a new one is measured unasked.
 func each(t testing.TB, f func(name string, next func())) {
 	t.Helper()
 	for _, def := range processor.All() {
-		if def.Kind != processor.Watchdog {
-			continue
+		if def.Kind == processor.Watchdog {
+			_, next := driven(t, def)
+			f(def.Name, next)
 		}
-		make := sample(def.Input)
-		if make == nil {
-			t.Fatalf("%s reads %s: give it a sample record here", def.Name, def.Input.Name)
-		}
-		bound, err := def.Bind(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := bound.New(processor.NewKey(def.Input.Key, "v:BTC-USD"))
-		emit := func(schemas.Message) {}
-		seq, at, reached := uint64(0), t0, t0
-		f(def.Name, func() {
-			seq++
-			at = at.Add(10 * time.Millisecond)
-			m := make(seq, at)
-			p.OnRecord(schemas.Record{Message: m, Time: schemas.TimeOf(m), Offset: int64(seq)}, emit)
-			if at.Floor(def.Step) > reached {
-				reached = at.Floor(def.Step)
-				p.OnTime(reached, emit)
-			}
-		})
 	}
 }
 

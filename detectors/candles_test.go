@@ -53,12 +53,26 @@ func candles(t testing.TB, name string) []candle {
 type bench struct {
 	p      processor.Processor
 	def    *processor.Definition
+	emit   processor.Emit
 	events []*schemas.Event
 	reach  schemas.Time
 	offset int64
 }
 
-func (b *bench) emit(m schemas.Message) { b.events = append(b.events, m.(*schemas.Event)) }
+func newBench(t testing.TB, name, key, config string) *bench {
+	t.Helper()
+	def, err := processor.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := def.BindJSON([]byte(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{def: def, p: bound.New(processor.NewKey(def.Input.Key, key))}
+	b.emit = func(m schemas.Message) { b.events = append(b.events, m.(*schemas.Event)) }
+	return b
+}
 
 // to moves time.
 func (b *bench) to(at schemas.Time) {
@@ -101,17 +115,4 @@ func (b *bench) trades(c candle, before float64) {
 		})
 	}
 	b.to(c.start().Add(time.Minute))
-}
-
-func newBench(t testing.TB, name string, config []byte) *bench {
-	t.Helper()
-	def, err := processor.Lookup(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bound, err := def.BindJSON(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &bench{def: def, p: bound.New(processor.NewKey(def.Input.Key, "bitfinex:X-USD"))}
 }

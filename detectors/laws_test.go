@@ -3,25 +3,27 @@ package detectors
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
 	"github.com/tapewatch/tapewatch/stream/processor/laws"
 )
 
 const t0 = schemas.Time(1704067200e9) // 2024-01-01 00:00 UTC, a Monday
 
-// tape makes a seeded tape of trades: three instruments that wander, jump, trend, crash and come back, over three days, with
-// ticks, silences, gaps, bad prints, duplicates and late trades.
-func tape(r *rand.Rand) []schemas.Message {
+// tape makes a seeded tape of trades: three instruments that wander, jump, trend, crash and come back, with ticks, silences, gaps,
+// bad prints, duplicates and late trades.
+func tape(r *rand.Rand, hours int) []schemas.Message {
 	var out []schemas.Message
 	price := [3]float64{100, 2000, 0.5}
-	drift := [3]float64{}
+	drift, back := [3]float64{}, [3]int{}
 	seq := uint64(0)
-	for at := t0; at < t0.Add(74*time.Hour); at = at.Add(10 * time.Second) {
+	for at := t0; at < t0.Add(time.Duration(hours)*time.Hour); at = at.Add(10 * time.Second) {
 		out = append(out, &schemas.Tick{Source: "test", Time: int64(at)})
 		if r.IntN(4000) == 0 {
 			at = at.Add(time.Duration(r.IntN(180)) * time.Minute)
@@ -37,17 +39,23 @@ func tape(r *rand.Rand) []schemas.Message {
 				drift[i] = 0.002 * (r.Float64() - 0.5)
 			case 2:
 				drift[i] = 0
+			case 3:
+				price[i] *= 0.91
+				back[i] = 20 + r.IntN(60)
+			}
+			if back[i]--; back[i] == 0 {
+				price[i] *= 1.07
 			}
 			price[i] *= 1 + drift[i] + 0.0004*r.NormFloat64()
 			seq++
-			when, print := at.Add(time.Duration(r.IntN(10000))*time.Millisecond), price[i]
+			when, shown := at.Add(time.Duration(r.IntN(10000))*time.Millisecond), price[i]
 			switch r.IntN(300) {
 			case 0:
 				when = at.Add(-time.Duration(r.IntN(100)) * time.Second)
 			case 1:
-				print *= 1.5
+				shown *= 1.5
 			}
-			out = append(out, print1(i, seq, when, print))
+			out = append(out, tradeOf(i, seq, when, shown))
 			switch r.IntN(3000) {
 			case 0:
 				out = append(out, out[len(out)-1])
@@ -57,28 +65,23 @@ func tape(r *rand.Rand) []schemas.Message {
 			}
 		}
 	}
-	return append(out, &schemas.Tick{Source: "test", Time: int64(t0.Add(80 * time.Hour))})
+	return append(out, &schemas.Tick{Source: "test", Time: int64(t0.Add(time.Duration(hours+6) * time.Hour))})
 }
 
-func print1(i int, seq uint64, at schemas.Time, price float64) *schemas.Trade {
+func tradeOf(i int, seq uint64, at schemas.Time, price float64) *schemas.Trade {
 	return &schemas.Trade{
-		Meta:  &schemas.Meta{Source: "test", Venue: "v", Symbol: fmt.Sprintf("S%d-USD", i), Id: fmt.Sprint(seq), Sequence: seq, EventTime: int64(at), ReceiveTime: int64(at)},
+		Meta:  &schemas.Meta{Source: "test", Venue: "v", Symbol: fmt.Sprintf("S%d-USD", i), Id: strconv.FormatUint(seq, 10), Sequence: seq, EventTime: int64(at), ReceiveTime: int64(at)},
 		Price: decimalOf(price), Quantity: schemas.NewDecimal(1, 0),
 	}
 }
 
-func TestLaws(t *testing.T) {
-	t.Run("price_anomaly", func(t *testing.T) { laws.Run(t, "price_anomaly", nil, tape) })
-	t.Run("unusual_volume", func(t *testing.T) { laws.Run(t, "unusual_volume", nil, baskets) })
-}
-
 // baskets makes a seeded tape of minute bars of two baskets: the market moves together, members burst, stay away, come late or
 // incomplete.
-func baskets(r *rand.Rand) []schemas.Message {
+func baskets(r *rand.Rand, hours int) []schemas.Message {
 	var out []schemas.Message
 	market := 1.0
 	var burst [5]int
-	for minute := range 60 * 60 {
+	for minute := range hours * 60 {
 		end := t0.Add(time.Duration(minute+1) * time.Minute)
 		market *= 1 + 0.05*r.NormFloat64() + 0.02*(1-market)
 		market = max(market, 0.1)
@@ -111,4 +114,18 @@ func baskets(r *rand.Rand) []schemas.Message {
 		}
 	}
 	return out
+}
+
+// generators make the inputs of the laws, by processor.
+var generators = map[string]func(r *rand.Rand, hours int) []schemas.Message{"price_anomaly": tape, "unusual_volume": baskets}
+
+func TestLaws(t *testing.T) {
+	for _, def := range processor.All() {
+		if def.Kind != processor.Watchdog {
+			continue
+		}
+		t.Run(def.Name, func(t *testing.T) {
+			laws.Run(t, def.Name, nil, func(r *rand.Rand) []schemas.Message { return generators[def.Name](r, 76) })
+		})
+	}
 }

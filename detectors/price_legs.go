@@ -204,33 +204,29 @@ func (p *priceAnomaly) weigh(m moment) verdictOf {
 	var fired [4]string
 	legs := fired[:0]
 	e := effect(m.spot, m.past, p.cfg.ThresholdPct)
-	days := p.returnDays(m.scores)
-	severity := alarm.None
 	if e >= 1 {
 		legs = append(legs, legAbsolute)
-		severity = alarm.Grade(days, e)
-		if p.vol.minutes < coldMinutes {
-			severity = alarm.GradeUncalibrated(e)
-		}
 	}
-	if m.stale {
-		severity = min(severity, alarm.Medium)
-	}
-	if !p.cfg.Strict && !m.stale && p.vol.minutes >= coldMinutes {
+	cold := p.vol.minutes < coldMinutes
+	if !p.cfg.Strict && !m.stale && !cold {
 		legs = p.rareLegs(m, legs)
-		if len(legs) > 0 && e < 1 {
-			severity = max(alarm.Grade(days, e), alarm.Low)
-		}
 		if e >= warningEffect && e < 1 {
 			legs = append(legs, legWarning)
-			severity = max(severity, alarm.Low)
 		}
 	}
 	if len(legs) == 0 {
 		return verdictOf{}
 	}
-	v := verdictOf{severity: severity, legs: append([]string(nil), legs...)}
+	// A leg that fired is at least low, whatever the table says of the effect; the early warning is no more.
+	v := verdictOf{legs: append([]string(nil), legs...), severity: alarm.Low}
+	switch {
+	case cold:
+		v.severity = alarm.GradeUncalibrated(e)
+	case legs[0] != legWarning:
+		v.severity = max(alarm.Grade(p.returnDays(m.scores), e), alarm.Low)
+	}
 	if m.stale {
+		v.severity = min(v.severity, alarm.Medium)
 		v.notes = append(v.notes, "stale_reference")
 	}
 	return v

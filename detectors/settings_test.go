@@ -1,0 +1,122 @@
+package detectors
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/tapewatch/tapewatch/stream/processor"
+	"github.com/tapewatch/tapewatch/stream/processor/feed"
+)
+
+// others holds for every setting of every watchdog a value that must show in its events. A setting that is parsed and never used
+// fails here, and so does one that is missing.
+var others = map[string]map[string]string{
+	"price_anomaly": {
+		"threshold_pct": `3`, "window": `"10m"`, "check_interval": `"1m"`, "strict": `true`, "budget_days": `0.2`, "adaptive_rate": `0`,
+		"cool_down": `"0s"`, "quiet_for": `"3m"`, "crash_window": `"2m"`,
+	},
+	"unusual_volume": {
+		"multiplier": `2`, "window": `"5m"`, "long_window": `"30m"`, "check_interval": `"7m"`, "strict": `true`, "budget_days": `0.2`, "adaptive_rate": `0`,
+		"cool_down": `"0s"`, "quiet_for": `"60m"`, "market_weight": `0`, "min_peers": `9`,
+	},
+}
+
+func TestEverySettingShows(t *testing.T) {
+	for _, def := range processor.All() {
+		if def.Kind != processor.Watchdog {
+			continue
+		}
+		bound, err := def.Bind(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := eventsOf(t, def, string(bound.ConfigJSON))
+		for _, field := range strings.Split(strings.Trim(string(bound.ConfigJSON), "{}"), ",") {
+			name := strings.Trim(strings.SplitN(field, ":", 2)[0], `"`)
+			value, ok := others[def.Name][name]
+			if !ok {
+				t.Errorf("%s.%s: give another value to try in this test", def.Name, name)
+				continue
+			}
+			if eventsOf(t, def, `{"`+name+`":`+value+`}`) == plain {
+				t.Errorf("%s.%s = %s changes nothing", def.Name, name, value)
+			}
+		}
+	}
+}
+
+// eventsOf runs a seeded input and returns the events without the hash of the configuration, which differs by itself.
+func eventsOf(t *testing.T, def *processor.Definition, config string) string {
+	t.Helper()
+	bound, err := def.BindJSON([]byte(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inputs, err := feed.Inputs(def.Input, generators[def.Name](rand.New(rand.NewPCG(11, 1)), 150))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink := &feed.Recorder{}
+	task := processor.NewTask(bound, 0, 0, processor.DefaultTimePolicy(), sink, feed.History(inputs))
+	for _, in := range inputs {
+		task.Process(in)
+	}
+	return strings.ReplaceAll(strings.Join(sink.Lines, "\n"), bound.ConfigHash, "")
+}
+
+// Broken settings are named, with their value and what it must be.
+func TestBrokenSettings(t *testing.T) {
+	for name, broken := range map[string]map[string]string{
+		"price_anomaly": {
+			"threshold_pct": `0`, "window": `"90s"`, "check_interval": `"100ms"`, "budget_days": `0`, "adaptive_rate": `0.9`, "cool_down": `"-1s"`, "quiet_for": `"0s"`,
+			"crash_window": `"-1s"`,
+		},
+		"unusual_volume": {
+			"multiplier": `1`, "window": `"61m"`, "long_window": `"0s"`, "check_interval": `"30s"`, "budget_days": `1000`, "adaptive_rate": `-1`, "cool_down": `"-1s"`,
+			"quiet_for": `"30s"`, "market_weight": `2`, "min_peers": `0`,
+		},
+	} {
+		def, err := processor.Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for field, value := range broken {
+			if _, err := def.BindJSON([]byte(`{"` + field + `":` + value + `}`)); err == nil || !strings.Contains(err.Error(), name+"."+field+" is ") || !strings.Contains(err.Error(), "must") {
+				t.Errorf("%s.%s = %s: error %v: it must name field, value and rule", name, field, value, err)
+			}
+		}
+	}
+}
+
+// A snapshot that is broken in any way is an error or another state, never a panic; what was restored can go on.
+func FuzzRestoreState(f *testing.F) {
+	for _, def := range processor.All() {
+		if def.Kind != processor.Watchdog {
+			continue
+		}
+		p, next := driven(f, def)
+		f.Add(def.Name, p.AppendState(nil))
+		for range 500000 {
+			next()
+		}
+		f.Add(def.Name, p.AppendState(nil))
+	}
+	f.Fuzz(func(t *testing.T, name string, state []byte) {
+		def, err := processor.Lookup(name)
+		if err != nil || def.Kind != processor.Watchdog {
+			return
+		}
+		p, next := driven(t, def)
+		if p.RestoreState(state) != nil {
+			return
+		}
+		again, _ := driven(t, def)
+		if err := again.RestoreState(p.AppendState(nil)); err != nil {
+			t.Fatalf("what was restored cannot be restored again: %v", err)
+		}
+		for range 200 {
+			next()
+		}
+	})
+}
