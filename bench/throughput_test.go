@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -202,7 +203,8 @@ func (r *rig) group(t *testing.T, total int64) figure {
 		t.Fatal(err)
 	}
 	reg := prometheus.NewRegistry()
-	g, err := stream.NewGroup(stream.GroupOptions{Bound: b, Cluster: r.c, Config: stream.Defaults(), Leave: true, Metrics: stream.NewMetrics(reg)})
+	config := stream.Defaults()
+	g, err := stream.NewGroup(stream.GroupOptions{Bound: b, Cluster: r.c, Config: config, Leave: true, Metrics: stream.NewMetrics(reg)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,6 +218,9 @@ func (r *rig) group(t *testing.T, total int64) figure {
 		at := r.committed(t, name)
 		if began.IsZero() && at > 0 {
 			began, cpu, first = time.Now(), bench.CPU(), at
+			if path := os.Getenv("TAPEWATCH_BENCH_PROFILE"); path != "" {
+				defer profile(t, path)()
+			}
 		}
 		if at >= total {
 			break
@@ -233,6 +238,22 @@ func (r *rig) group(t *testing.T, total int64) figure {
 	}
 	summary(t, reg)
 	return f
+}
+
+// profile writes a CPU profile from now until the returned function is called.
+func profile(t *testing.T, path string) func() {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}
 }
 
 // summary prints the stages of the transactions.

@@ -37,7 +37,7 @@ func Defaults() Config {
 	return Config{
 		Transactions: true, SessionTimeout: 6 * time.Second, Heartbeat: time.Second, Rebalance: 10 * time.Second,
 		Transaction: 20 * time.Second, CommitInterval: 100 * time.Millisecond, CommitRecords: 250_000, SecondPoll: time.Millisecond,
-		SnapshotInterval: 5 * time.Second, SnapshotRecords: 2_000_000, FetchWait: 100 * time.Millisecond, FetchBytes: 8 << 20,
+		SnapshotInterval: 5 * time.Second, SnapshotRecords: 2_000_000, FetchWait: 100 * time.Millisecond, FetchBytes: 4 << 20,
 		StopDeadline: 15 * time.Second, Restarts: 10, PoisonThreshold: 100,
 		Lateness: p.Lateness, Future: p.Future, Silence: p.Silence, RestoreStallAfter: stallAfter,
 	}

@@ -186,9 +186,16 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 			break
 		}
 		last = emitted > 0
+		if !last && s.behind() {
+			// The broker has more: a poll that waits for it is cheaper than a transaction for each fetch.
+			if fetches, failed = s.pollFor(ctx, c.CommitInterval-wallClock().Sub(began)); failed != nil || fetches.Empty() {
+				break
+			}
+			continue
+		}
 		if last || s.client.BufferedFetchRecords() == 0 {
 			// A record that came while the last poll was in hand would wait for two whole cycles: take it along.
-			if fetches, failed = s.secondPoll(ctx); failed != nil || fetches.Empty() {
+			if fetches, failed = s.pollFor(ctx, c.SecondPoll); failed != nil || fetches.Empty() {
 				break
 			}
 			continue
@@ -201,12 +208,25 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 	return s.end(ctx, promise, began, failed)
 }
 
-// secondPoll waits at most SecondPoll.
-func (s *session) secondPoll(ctx context.Context) (kgo.Fetches, error) {
-	if s.group.config.SecondPoll == 0 {
+// behindRecords is the lag of a partition from which a group catches up rather than follows.
+const behindRecords = 2000
+
+// behind reports whether the broker had more records of a partition of the last poll than were fetched.
+func (s *session) behind() bool {
+	for _, p := range s.working {
+		if p.stable-p.next > behindRecords {
+			return true
+		}
+	}
+	return false
+}
+
+// pollFor waits at most d for more records.
+func (s *session) pollFor(ctx context.Context, d time.Duration) (kgo.Fetches, error) {
+	if d <= 0 {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.group.config.SecondPoll)
+	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	fetches := s.client.PollFetches(ctx)
 	return fetches, s.pollErrors(fetches)

@@ -82,7 +82,7 @@ func (s *session) connect(ctx context.Context) error {
 		kgo.SessionTimeout(c.SessionTimeout), kgo.HeartbeatInterval(c.Heartbeat), kgo.RebalanceTimeout(c.Rebalance),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.DisableAutoCommit(), kgo.WithPools(&recordPool{}),
-		kgo.FetchMaxWait(c.FetchWait), kgo.FetchMaxBytes(int32(c.FetchBytes)), kgo.FetchMaxPartitionBytes(int32(c.FetchBytes/2)),
+		kgo.FetchMaxWait(c.FetchWait), kgo.FetchMaxBytes(int32(c.FetchBytes)), kgo.FetchMaxPartitionBytes(int32(c.FetchBytes/4)),
 		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1_000_000), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchMaxBytes(deadletter.BatchBytes),
 		kgo.OnPartitionsAssigned(func(_ context.Context, cl *kgo.Client, m map[string][]int32) { s.assigned(cl, m[s.route.inputName]) }),
