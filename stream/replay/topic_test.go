@@ -13,7 +13,6 @@ import (
 	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/cluster"
-	"github.com/tapewatch/tapewatch/stream/tape"
 	"github.com/tapewatch/tapewatch/stream/topics"
 )
 
@@ -42,11 +41,7 @@ func publish(t *testing.T, c cluster.Config, in []placed) []placed {
 		}
 		recs := make([]*kgo.Record, 0, len(chunk))
 		for _, p := range chunk {
-			r := &kgo.Record{Topic: c.Topic("market.trades"), Partition: p.partition, Key: p.Key, Value: p.Value}
-			if p.Type != "Trade" {
-				r.Headers = []kgo.RecordHeader{{Key: "ce_type", Value: []byte("tapewatch.v1." + p.Type)}}
-			}
-			recs = append(recs, r)
+			recs = append(recs, record(c, p))
 		}
 		if err := client.ProduceSync(t.Context(), recs...).FirstErr(); err != nil {
 			t.Fatal(err)
@@ -156,30 +151,5 @@ func TestTopicRangeBounds(t *testing.T) {
 	}
 	if _, err := Run(t.Context(), Options{Bound: b, From: TopicRange{Cluster: cluster.Config{Brokers: c.Brokers, Prefix: "none."}}, Out: func(Output) error { return nil }}); err == nil {
 		t.Error("a topic that is not there was replayed")
-	}
-}
-
-func TestDumpedTopicReadsBack(t *testing.T) {
-	c := fake(t)
-	lie := publish(t, c, market(t, topicPartitions, 2000, true))
-	for _, name := range []string{"a.tape.zst", "a.jsonl"} {
-		path := t.TempDir() + "/" + name
-		w, err := tape.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n, err := Dump(t.Context(), schemas.MarketTrades, TopicRange{Cluster: c}, w)
-		if err != nil || n != uint64(len(lie)) {
-			t.Fatalf("%s: %d of %d records, %v", name, n, len(lie), err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		b := bind(t, "summer")
-		want, _ := replay(t, Options{Bound: b, From: TopicRange{Cluster: c}})
-		got, s := replay(t, Options{Bound: b, From: File{Path: path}})
-		if got.Messages != want.Messages || !s.Exact() {
-			t.Errorf("%s: %s: %.1500s", name, &s, cmp.Diff(want.Messages, got.Messages))
-		}
 	}
 }
