@@ -29,6 +29,8 @@ type app struct {
 	quiet       bool
 	noColor     bool
 
+	// role is what this process does, part of its name in heartbeats.
+	role     string
 	settings *settings
 	tree     *config.Tree
 	report   *config.Report
@@ -111,6 +113,7 @@ var flagPaths = map[string]string{
 
 // load reads the settings and makes the logger; commands that need either call it first.
 func (a *app) load(cmd *cobra.Command) error {
+	a.role = strings.Join(append([]string{cmd.Name()}, cmd.Flags().Args()...), ".")
 	s, tree := newSettings()
 	a.settings, a.tree = s, tree
 	report, err := tree.Load(config.Options{

@@ -58,13 +58,14 @@ func (a *app) ingest(ctx context.Context, names []string, f ingestFlags) error {
 	for range names {
 		open <- struct{}{}
 	}
-	left := func() {
-		<-open
-		if f.once && len(open) == 0 {
-			end()
-		}
-	}
 	return a.runParts(ctx, func(ctx context.Context, p *process, g *errgroup.Group) error {
+		left := func() {
+			<-open
+			if f.once && len(open) == 0 {
+				p.finished.Store(true)
+				end()
+			}
+		}
 		for _, name := range names {
 			if err := p.source(ctx, g, name, seen, left); err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -30,6 +31,8 @@ type process struct {
 	metrics  metrics
 	// served says that the API serves probes and metrics; set before anything runs.
 	served bool
+	// finished says that the process came to its end by itself.
+	finished atomic.Bool
 
 	mu    sync.Mutex // guards parts
 	parts []component

@@ -57,7 +57,7 @@ type settings struct {
 
 // processConfig is about the process as a whole.
 type processConfig struct {
-	Name          string        `koanf:"name" doc:"Name of this process in heartbeats and on the health pages; empty takes the host's name and the slot."`
+	Name          string        `koanf:"name" doc:"Name of this process in heartbeats and on the health pages; empty takes the host's name, what the process does, and the slot."`
 	Slot          int           `koanf:"slot" doc:"Number of this process among its twins, part of transactional and instance ids; -1 takes the number at the end of the host's name, else 0."`
 	DrainTimeout  time.Duration `koanf:"drain_timeout" doc:"How long a stop may take before the process exits at once."`
 	Heartbeat     time.Duration `koanf:"heartbeat" doc:"Time between two heartbeats on the health topic."`
@@ -102,14 +102,6 @@ func slotOf(host string) int {
 	return 0
 }
 
-// instance is the name of this process in heartbeats.
-func (c processConfig) instance() string {
-	if c.Name != "" {
-		return c.Name
-	}
-	return fmt.Sprintf("%s/%d", hostname(), c.slot())
-}
-
 func hostname() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -135,7 +127,7 @@ type processorSettings struct {
 // newSettings returns the defaults and the tree that a loader writes into.
 func newSettings() (*settings, *config.Tree) {
 	s := &settings{
-		Process: processConfig{Slot: -1, DrainTimeout: 30 * time.Second, Heartbeat: 15 * time.Second},
+		Process: processConfig{Slot: -1, DrainTimeout: 30 * time.Second, Heartbeat: 5 * time.Second},
 		Log:     logging.Defaults(),
 		Kafka:   cluster.Defaults(),
 		Stream:  stream.Defaults(),
