@@ -32,6 +32,7 @@ type eventsOutput struct {
 	Body struct {
 		Events []eventJSON `json:"events" doc:"Newest event time first"`
 		Next   string      `json:"next,omitempty" doc:"Cursor of the next page; absent on the last"`
+		From   string      `json:"from" enum:"database,memory" doc:"Memory holds the last events only; it also answers while the database cannot"`
 	}
 }
 
@@ -92,12 +93,24 @@ func (s *Server) registerEvents(a huma.API) {
 		}
 		limited, cancel := context.WithTimeout(ctx, s.config.RequestTimeout)
 		defer cancel()
+		from := "database"
+		if s.deps.History == History(s.deps.Feed) {
+			from = "memory"
+		}
 		events, err := s.deps.History.Recent(limited, q)
+		if err != nil && from == "database" {
+			s.log.Warn("query for events failed, answering from memory", "error", err)
+			from = "memory"
+			events, err = s.deps.Feed.Recent(ctx, q)
+		}
 		if err != nil {
-			s.log.Warn("query for events failed", "error", err)
 			return nil, huma.Error503ServiceUnavailable("events cannot be read at the moment")
 		}
-		return eventsPage(events, in.Limit)
+		out, err := eventsPage(events, in.Limit)
+		if err == nil {
+			out.Body.From = from
+		}
+		return out, err
 	})
 }
 

@@ -176,7 +176,9 @@ func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) erro
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = server.Close()
 	}
-	<-failed
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }
 

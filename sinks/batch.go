@@ -3,6 +3,7 @@ package sinks
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -63,10 +64,7 @@ func (e *DataError) Unwrap() error { return e.Err }
 // halves cuts a batch in two that follow each other.
 func (b Batch) halves() (first, second Batch) {
 	n := len(b.Entries) / 2
-	between := make(map[Partition]int64, len(b.Next))
-	for p, next := range b.Next {
-		between[p] = next
-	}
+	between := maps.Clone(b.Next)
 	for i := len(b.Entries) - 1; i >= n; i-- {
 		between[b.Entries[i].At] = b.Entries[i].Offset
 	}

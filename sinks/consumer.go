@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"strconv"
 	"sync"
 	"time"
 
@@ -74,7 +76,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	for {
 		err := c.session(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // a stop is no failure, whatever it interrupted
 		}
 		if !errors.Is(err, ErrMoved) {
 			return fmt.Errorf("running sink %s: %w", c.options.Name, err)
@@ -98,7 +100,9 @@ func (c *Consumer) session(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	// The group may be joined, and place called, before NewClient has returned.
 	var cl *kgo.Client
+	made := make(chan struct{})
 	opts := append(c.options.Cluster.Options(c.log),
 		kgo.ConsumerGroup(c.Group()), kgo.ConsumeTopics(names...),
 		kgo.DisableAutoCommit(),
@@ -107,6 +111,7 @@ func (c *Consumer) session(ctx context.Context) error {
 		kgo.RebalanceTimeout(2*c.config.SessionTimeout.D()),
 		kgo.FetchMaxWait(250*time.Millisecond), kgo.FetchMaxBytes(8<<20), kgo.FetchMaxPartitionBytes(2<<20),
 		kgo.AdjustFetchOffsetsFn(func(fctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			<-made
 			placed, err := c.place(fctx, kadm.NewClient(cl), offsets)
 			if err != nil && fctx.Err() == nil {
 				cancel(err) // franz-go would try again for ever; this one needs a person
@@ -116,15 +121,12 @@ func (c *Consumer) session(ctx context.Context) error {
 		kgo.OnPartitionsRevoked(c.revoked), kgo.OnPartitionsLost(c.revoked),
 	)
 	cl, err := kgo.NewClient(opts...)
+	close(made)
 	if err != nil {
 		return fmt.Errorf("connecting to Kafka: %w", err)
 	}
 	defer cl.Close()
-	err = c.poll(ctx, cl)
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return err
+	return c.poll(ctx, cl)
 }
 
 // place tells the group where each new partition starts: where the Writer says. It runs beside the heartbeats, so it may
@@ -153,9 +155,7 @@ func (c *Consumer) place(fctx context.Context, admin *kadm.Client, offsets map[s
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for p, at := range known {
-		c.next[p] = at
-	}
+	maps.Copy(c.next, known)
 	c.assigned = true
 	return offsets, nil
 }
@@ -196,7 +196,7 @@ func (c *Consumer) revoked(_ context.Context, _ *kgo.Client, gone map[string][]i
 	for topic, partitions := range gone {
 		for _, p := range partitions {
 			delete(c.next, Partition{topic, p})
-			c.options.Metrics.lag.DeleteLabelValues(c.options.Name, topic, fmt.Sprint(p))
+			c.options.Metrics.lag.DeleteLabelValues(c.options.Name, topic, strconv.Itoa(int(p)))
 		}
 	}
 }
@@ -206,7 +206,7 @@ func (c *Consumer) poll(ctx context.Context, cl *kgo.Client) error {
 	for {
 		fetches := cl.PollRecords(ctx, c.config.BatchSize)
 		if ctx.Err() != nil {
-			return nil
+			return context.Cause(ctx)
 		}
 		if err := fatal(fetches); err != nil {
 			return err

@@ -3,6 +3,7 @@ package sinks
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/sony/gobreaker/v2"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -15,8 +16,6 @@ type figures struct {
 	outcomes map[string]uint64
 	lag      map[Partition]int64
 }
-
-
 
 func (c *Consumer) count(outcome string, n int) {
 	c.mu.Lock()
@@ -68,7 +67,7 @@ func (c *Consumer) noteLag(fetches kgo.Fetches) {
 		p := Partition{fp.Topic, fp.Partition}
 		if next, ours := c.next[p]; ours && fp.HighWatermark >= next {
 			c.figures.lag[p] = fp.HighWatermark - next
-			c.options.Metrics.lag.WithLabelValues(c.options.Name, fp.Topic, fmt.Sprint(fp.Partition)).Set(float64(fp.HighWatermark - next))
+			c.options.Metrics.lag.WithLabelValues(c.options.Name, fp.Topic, strconv.Itoa(int(fp.Partition))).Set(float64(fp.HighWatermark - next))
 		}
 	})
 }

@@ -149,7 +149,7 @@ func (a *Authenticator) Upgrade(r *http.Request) (Identity, error) {
 		return a.Request(r)
 	}
 	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
-		for _, protocol := range strings.Split(line, ",") {
+		for protocol := range strings.SplitSeq(line, ",") {
 			if text, ok := strings.CutPrefix(strings.TrimSpace(protocol), SubprotocolPrefix); ok {
 				return a.Token(text)
 			}

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -44,10 +45,10 @@ func decodeToken(text string, topicID [16]byte, end []int64) ([]int64, error) {
 		return nil, fmt.Errorf("%w: it must be a value that this server sent as since, unchanged", ErrToken)
 	}
 	body, sum := raw[:len(raw)-tokenSum], sha256.Sum256(raw[:len(raw)-tokenSum])
-	if string(raw[len(raw)-tokenSum:]) != string(sum[:tokenSum]) || body[0] != tokenVersion {
+	if !bytes.Equal(raw[len(raw)-tokenSum:], sum[:tokenSum]) || body[0] != tokenVersion {
 		return nil, fmt.Errorf("%w: it must be a value that this server sent as since, unchanged", ErrToken)
 	}
-	if string(body[1:1+tokenID]) != string(topicID[:tokenID]) {
+	if !bytes.Equal(body[1:1+tokenID], topicID[:tokenID]) {
 		return nil, fmt.Errorf("%w: it is of another cluster, or of a topic that was made anew", ErrToken)
 	}
 	rest := body[1+tokenID:]

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -302,7 +303,7 @@ func TestDataThatOnlyTheDatabaseRefuses(t *testing.T) {
 	if err := Migrate(t.Context(), s.writer.pool); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pool.Exec(t.Context(), "ALTER TABLE events ADD CHECK (event_time_ns <> "+fmt.Sprint(sinktest.Event(37).EventTime)+")"); err != nil {
+	if _, err := pool.Exec(t.Context(), "ALTER TABLE events ADD CHECK (event_time_ns <> "+strconv.FormatInt(sinktest.Event(37).EventTime, 10)+")"); err != nil {
 		t.Fatal(err)
 	}
 	sinktest.Produce(t, cl, 0, 200)
@@ -368,7 +369,9 @@ func TestMonthsAreMadeAndDropped(t *testing.T) {
 	later.writer.now = func() time.Time { return now.AddDate(0, 3, 0) }
 	defer sinktest.Run(t, later.Run)()
 	sinktest.Produce(t, cl, 10, 11)
-	sinktest.Eventually(t, 10*time.Second, func() bool { return count(t, pool, "SELECT count(*) FROM events") == 2 && count(t, pool, "SELECT count(*) FROM events WHERE event_time < '2026-09-01'") == 0 }, "August is not dropped")
+	sinktest.Eventually(t, 10*time.Second, func() bool {
+		return count(t, pool, "SELECT count(*) FROM events") == 2 && count(t, pool, "SELECT count(*) FROM events WHERE event_time < '2026-09-01'") == 0
+	}, "August is not dropped")
 }
 
 func TestMigrateTwiceAtOnce(t *testing.T) {

@@ -132,7 +132,7 @@ func TestLostDataIsBuiltAgainAndNotPublishedAgain(t *testing.T) {
 			stop := sinktest.Run(t, s.Run)
 			r := client(t, url)
 			sub := r.Subscribe(t.Context(), "{tapewatch}:events")
-			defer sub.Close()
+			t.Cleanup(func() { _ = sub.Close() })
 			if _, err := sub.Receive(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -157,7 +157,7 @@ func TestLostDataIsBuiltAgainAndNotPublishedAgain(t *testing.T) {
 			sinktest.Eventually(t, 10*time.Second, func() bool { return len(streamIDs(t, r)) == 500 }, "not built again: %v", s.Component())
 			checkAll(t, r, 500)
 			heard := map[string]int{}
-			for n := 0; n < 500; n++ {
+			for n := range 500 {
 				select {
 				case m := <-sub.Channel():
 					heard[m.Payload]++

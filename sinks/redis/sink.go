@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -49,8 +50,8 @@ func New(c Config, d Deps) (*Sink, error) {
 
 // Run consumes until ctx is done, then closes the connections. It can be called once.
 func (s *Sink) Run(ctx context.Context) error {
-	defer s.writer.client.Close()
-	if err := s.Consumer.Run(ctx); err != nil {
+	err := errors.Join(s.Consumer.Run(ctx), s.writer.client.Close())
+	if err != nil {
 		return fmt.Errorf("writing events to Redis: %w", err)
 	}
 	return nil

@@ -64,9 +64,15 @@ func (c Config) Validate() error {
 		name  string
 		value int64
 	}{
-		{"max_connections", int64(c.MaxConnections)}, {"max_per_address", int64(c.MaxPerAddress)}, {"max_subscriptions", int64(c.MaxSubscriptions)},
-		{"max_message_bytes", c.MaxMessageBytes}, {"queue", c.Queue}, {"max_lags", int64(c.MaxLags)}, {"max_replay", c.MaxReplay},
-		{"heartbeat", int64(c.Heartbeat)}, {"write_timeout", int64(c.WriteTimeout)},
+		{"max_connections", int64(c.MaxConnections)},
+		{"max_per_address", int64(c.MaxPerAddress)},
+		{"max_subscriptions", int64(c.MaxSubscriptions)},
+		{"max_message_bytes", c.MaxMessageBytes},
+		{"queue", c.Queue},
+		{"max_lags", int64(c.MaxLags)},
+		{"max_replay", c.MaxReplay},
+		{"heartbeat", int64(c.Heartbeat)},
+		{"write_timeout", int64(c.WriteTimeout)},
 	} {
 		if n.value < 1 {
 			return fmt.Errorf("%s is %d: it must be greater than zero", n.name, n.value)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,8 +64,7 @@ func (c *conn) run(ctx context.Context) websocket.StatusCode {
 	go func() {
 		err := c.serve(ctx)
 		served <- err
-		var end *closed
-		if errors.As(err, &end) {
+		if end, ok := errors.AsType[*closed](err); ok {
 			_ = c.ws.Close(end.code, end.reason) // ends the read below
 		} else {
 			_ = c.ws.CloseNow()
@@ -72,8 +72,7 @@ func (c *conn) run(ctx context.Context) websocket.StatusCode {
 		cancel(err)
 	}()
 	readErr := c.read(ctx)
-	var end *closed
-	if errors.As(readErr, &end) {
+	if end, ok := errors.AsType[*closed](readErr); ok {
 		_ = c.ws.Close(end.code, end.reason)
 	}
 	cancel(readErr)
@@ -251,13 +250,7 @@ func (c *conn) wants(e *feed.Entry) bool {
 // lag puts a client that is too far behind to the front and tells it so, or closes it when that happens again and again.
 func (c *conn) lag(ctx context.Context, head int64) error {
 	now := c.server.deps.Now()
-	recent := c.lags[:0]
-	for _, at := range c.lags {
-		if now.Sub(at) < time.Minute {
-			recent = append(recent, at)
-		}
-	}
-	c.lags = append(recent, now)
+	c.lags = append(slices.DeleteFunc(c.lags, func(at time.Time) bool { return now.Sub(at) >= time.Minute }), now)
 	c.server.metrics.lagged.Inc()
 	message := map[string]any{"type": "lagged", "missed": head - c.index}
 	if before, _, missed := c.server.feed.Read(c.index-1, 1); len(before) == 1 && missed == 0 && c.index > 0 {

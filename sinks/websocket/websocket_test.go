@@ -6,9 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -73,7 +71,9 @@ func newStandOn(t testing.TB, c cluster.Config, before int, change func(*Config)
 
 func hash(token string) string { return fmt.Sprintf("me=sha256:%x", sha256.Sum256([]byte(token))) }
 
-func (s *stand) url() string { return "ws" + strings.TrimPrefix(s.http.URL, "http") + "/api/v1/events/ws" }
+func (s *stand) url() string {
+	return "ws" + strings.TrimPrefix(s.http.URL, "http") + "/api/v1/events/ws"
+}
 
 // peer is a client that checks the sequence numbers of all it gets.
 type peer struct {
@@ -268,9 +268,11 @@ func TestForgedSinceIsRefused(t *testing.T) {
 	flipped[12] ^= 1
 	for name, since := range map[string]string{
 		"not base64": "%%%", "empty token": "AA", "a number": "-1", "huge text": strings.Repeat("A", 9000), "flipped bit": base64.RawURLEncoding.EncodeToString(flipped),
-		"other topic":   seal(func(b []byte) []byte { b[1] ^= 0xff; return b }),
-		"beyond end":    seal(func(b []byte) []byte { b[len(b)-1] += 60; return b }),
-		"negative":      seal(func(b []byte) []byte { return append(b[:len(b)-1], 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01) }),
+		"other topic": seal(func(b []byte) []byte { b[1] ^= 0xff; return b }),
+		"beyond end":  seal(func(b []byte) []byte { b[len(b)-1] += 60; return b }),
+		"negative": seal(func(b []byte) []byte {
+			return append(b[:len(b)-1], 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01)
+		}),
 		"overlong":      seal(func(b []byte) []byte { return append(b, 1, 2, 3) }),
 		"other count":   seal(func(b []byte) []byte { b[9] = 99; return b }),
 		"cut":           seal(func(b []byte) []byte { return b[:len(b)-1] }),
@@ -343,8 +345,8 @@ func TestCloseCodes(t *testing.T) {
 		change func(*Config)
 		do     func(*stand, *peer)
 	}{
-		"binary":        {websocket.StatusUnsupportedData, nil, func(_ *stand, p *peer) { _ = p.ws.Write(t.Context(), websocket.MessageBinary, []byte{1}) }},
-		"over limit":    {websocket.StatusMessageTooBig, nil, func(_ *stand, p *peer) { p.say("%s", strings.Repeat("x", 17<<10)) }},
+		"binary":     {websocket.StatusUnsupportedData, nil, func(_ *stand, p *peer) { _ = p.ws.Write(t.Context(), websocket.MessageBinary, []byte{1}) }},
+		"over limit": {websocket.StatusMessageTooBig, nil, func(_ *stand, p *peer) { p.say("%s", strings.Repeat("x", 17<<10)) }},
 		"message flood": {websocket.StatusPolicyViolation, nil, func(_ *stand, p *peer) {
 			for range 300 {
 				if p.ws.Write(t.Context(), websocket.MessageText, []byte(`{"type":"unsubscribe"}`)) != nil {
@@ -462,94 +464,6 @@ func TestHeartbeatAndHalfOpen(t *testing.T) {
 		defer s.server.mu.Unlock()
 		return s.server.open == 0
 	}, "a half-open connection is still there")
-}
-
-func TestOriginsAndHandshakes(t *testing.T) {
-	s := newStand(t, 0, func(c *Config) { c.Origins = []string{"https://example.com"} })
-	host := strings.TrimPrefix(s.http.URL, "http://")
-	for name, c := range map[string]struct {
-		origin string
-		want   int
-	}{
-		"own host": {"http://" + host, 101}, "listed": {"https://example.com", 101}, "none": {"", 101},
-		"look-alike before": {"https://evil-example.com", 403}, "look-alike behind": {"https://example.com.evil.org", 403},
-		"other scheme": {"http://example.com", 403}, "other port": {"https://example.com:8443", 403}, "null": {"null", 403},
-		"user part": {"https://example.com@evil.org", 403}, "upper case": {"https://EXAMPLE.com", 403},
-	} {
-		h := http.Header{}
-		if c.origin != "" {
-			h.Set("Origin", c.origin)
-		}
-		ws, resp, err := websocket.Dial(t.Context(), s.url(), &websocket.DialOptions{HTTPHeader: h})
-		if resp == nil || resp.StatusCode != c.want {
-			t.Errorf("%s: got %v, error %v, want %d", name, resp, err, c.want)
-		}
-		if ws != nil {
-			_ = ws.CloseNow()
-		}
-	}
-	strict := newStandOn(t, s.cluster, 0, func(c *Config) { c.RequireOrigin = true })
-	if _, resp, err := websocket.Dial(t.Context(), strict.url(), nil); err == nil || resp.StatusCode != 403 {
-		t.Errorf("require_origin let a client without Origin in: %v", resp)
-	}
-}
-
-func TestAuthentication(t *testing.T) {
-	s := newStand(t, 0, nil, hash(testToken))
-	ticket, _, err := s.auth.Issue(auth.Identity{Name: "me"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	header := func(values ...string) *websocket.DialOptions {
-		return &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": values}}
-	}
-	for _, c := range []struct {
-		name, query string
-		options     *websocket.DialOptions
-		want        int
-	}{
-		{"nothing", "", nil, 401},
-		{"header", "", header("Bearer " + testToken), 101},
-		{"wrong header", "", header("Bearer wrong"), 401},
-		{"two headers", "", header("Bearer "+testToken, "Bearer "+testToken), 401},
-		{"basic", "", header("Basic " + testToken), 401},
-		{"subprotocol", "", &websocket.DialOptions{Subprotocols: []string{Subprotocol, "bearer." + testToken}}, 101},
-		{"wrong subprotocol", "", &websocket.DialOptions{Subprotocols: []string{Subprotocol, "bearer.wrong"}}, 401},
-		{"ticket", "?ticket=" + url.QueryEscape(ticket), nil, 101},
-		{"ticket again", "?ticket=" + url.QueryEscape(ticket), nil, 401},
-		{"token in the URL", "?ticket=" + testToken, nil, 401},
-		{"huge token", "", header("Bearer " + strings.Repeat("x", 600)), 401},
-	} {
-		ws, resp, err := websocket.Dial(t.Context(), s.url()+c.query, c.options)
-		if resp == nil || resp.StatusCode != c.want {
-			t.Errorf("%s: got %v, error %v, want %d", c.name, resp, err, c.want)
-		}
-		if ws != nil {
-			if p := ws.Subprotocol(); strings.Contains(p, testToken) {
-				t.Errorf("%s: the server repeated the token in the subprotocol %q", c.name, p)
-			}
-			_ = ws.CloseNow()
-		}
-	}
-}
-
-func TestTokenThatExpiresWhileConnected(t *testing.T) {
-	s := newStand(t, 0, nil, hash(testToken)+"@"+time.Now().Add(2*time.Second).UTC().Format(time.RFC3339))
-	p := s.dial(&websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + testToken}}})
-	if _, err := p.read(); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
-		t.Fatalf("got %v, want close 1008", err)
-	}
-}
-
-func TestConnectionLimits(t *testing.T) {
-	s := newStand(t, 0, func(c *Config) { c.MaxConnections = 3 })
-	for range 3 {
-		s.dial(nil)
-	}
-	_, resp, err := websocket.Dial(t.Context(), s.url(), nil)
-	if err == nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
-		t.Fatalf("the fourth connection got %v, want 503 with Retry-After", resp)
-	}
 }
 
 // BenchmarkFanOut measures deliveries to 100 clients: b.N events each.
