@@ -153,19 +153,59 @@ func (c columns) parse(line string) (candle, error) {
 	return k, nil
 }
 
-// A reader gives the candles of one series one after the other and holds one of them ahead.
-type reader struct {
+// A file gives the candles of one file, ascending, then io.EOF.
+type file interface {
+	next() (candle, error)
+	close()
+}
+
+// A csvFile reads lines by a column map.
+type csvFile struct {
 	columns columns
-	paths   []string
 	file    *os.File
 	lines   *bufio.Scanner
+}
+
+func openCSV(path string, c columns) (*csvFile, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening candles: %w", err)
+	}
+	var in io.Reader = f
+	if strings.HasSuffix(path, ".gz") {
+		if in, err = gzip.NewReader(f); err != nil {
+			return nil, errors.Join(fmt.Errorf("opening %s: %w", path, err), f.Close())
+		}
+	}
+	return &csvFile{columns: c, file: f, lines: bufio.NewScanner(in)}, nil
+}
+
+func (f *csvFile) next() (candle, error) {
+	if !f.lines.Scan() {
+		if err := f.lines.Err(); err != nil {
+			return candle{}, err
+		}
+		return candle{}, io.EOF
+	}
+	return f.columns.parse(f.lines.Text())
+}
+
+func (f *csvFile) close() { _ = f.file.Close() } // it was only read
+
+// A reader gives the candles of one series, file after file, and holds one of them ahead.
+type reader struct {
+	symbol  string
+	columns columns
+	paths   []string
+	path    string
+	file    file
 	ahead   candle
 	more    bool
 	last    candle
 }
 
 func openReader(s Series, c columns) (*reader, error) {
-	r := &reader{columns: c, paths: s.Paths}
+	r := &reader{symbol: s.Symbol, columns: c, paths: s.Paths}
 	if err := r.advance(); err != nil {
 		r.close()
 		return nil, err
@@ -176,32 +216,26 @@ func openReader(s Series, c columns) (*reader, error) {
 // advance reads the next candle into ahead; out-of-order lines are errors, repeated minutes are left out.
 func (r *reader) advance() error {
 	for {
-		if r.lines == nil {
+		if r.file == nil {
 			if len(r.paths) == 0 {
 				r.more = false
 				return nil
 			}
-			if err := r.open(r.paths[0]); err != nil {
+			if err := r.open(); err != nil {
 				return err
 			}
-			r.paths = r.paths[1:]
 		}
-		if !r.lines.Scan() {
-			err := r.lines.Err()
-			name := r.file.Name()
+		k, err := r.file.next()
+		if errors.Is(err, io.EOF) {
 			r.close()
-			if err != nil {
-				return fmt.Errorf("reading %s: %w", name, err)
-			}
 			continue
 		}
-		k, err := r.columns.parse(r.lines.Text())
 		if err != nil {
-			return fmt.Errorf("reading %s: %w", r.file.Name(), err)
+			return fmt.Errorf("reading %s: %w", r.path, err)
 		}
 		if r.more && k.start <= r.ahead.start {
 			if k.start < r.ahead.start {
-				return fmt.Errorf("reading %s: %v comes after %v: minutes must be in order", r.file.Name(), k.start, r.ahead.start)
+				return fmt.Errorf("reading %s: %v comes after %v: minutes must be in order", r.path, k.start, r.ahead.start)
 			}
 			continue
 		}
@@ -210,26 +244,28 @@ func (r *reader) advance() error {
 	}
 }
 
-func (r *reader) open(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("opening candles: %w", err)
-	}
-	var in io.Reader = file
-	if strings.HasSuffix(path, ".gz") {
-		if in, err = gzip.NewReader(file); err != nil {
-			return errors.Join(fmt.Errorf("opening %s: %w", path, err), file.Close())
+// open opens the next file: a tape by the extension of its name, else CSV.
+func (r *reader) open() (err error) {
+	r.path, r.paths = r.paths[0], r.paths[1:]
+	if isTape(r.path) {
+		var f *tapeFile
+		if f, err = openTape(r.path, r.symbol); err == nil {
+			r.file = f
 		}
+		return err
 	}
-	r.file, r.lines = file, bufio.NewScanner(in)
-	return nil
+	var f *csvFile
+	if f, err = openCSV(r.path, r.columns); err == nil {
+		r.file = f
+	}
+	return err
 }
 
 func (r *reader) close() {
 	if r.file != nil {
-		_ = r.file.Close() // it was only read
+		r.file.close()
 	}
-	r.file, r.lines = nil, nil
+	r.file = nil
 }
 
 // minute returns the candle of a minute; call it with ascending minutes.

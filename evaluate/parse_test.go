@@ -1,6 +1,9 @@
 package evaluate
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -127,6 +130,40 @@ func TestStreamFillsGaps(t *testing.T) {
 	}
 	want := [4][]float64{{10, 10, 12, 13}, {0, 1, 1, 1}, {5, 0, 6, 7}, {0, 3, 0, 0}}
 	if d := cmp.Diff(want, [4][]float64{closes[0], closes[1], volumes[0], volumes[1]}); d != "" {
+		t.Error(d)
+	}
+}
+
+// A tape's trades become the candles that a CSV of the same minutes gives.
+func TestTapeMakesCandles(t *testing.T) {
+	line := `{"topic":"market.trades","key":"test:%s","type":"Trade","value":{"meta":{"source":"s","venue":"test","symbol":"%s","id":"%d","event_time":"%d"},` +
+		`"price":{"mantissa":"%d"},"quantity":{"mantissa":"%d"}}}`
+	var lines []string
+	for i, x := range []struct {
+		symbol                string
+		second, price, amount int
+	}{{"A-USD", 0, 10, 1}, {"B-USD", 1, 99, 1}, {"A-USD", 20, 12, 2}, {"A-USD", 59, 11, 3}, {"A-USD", 121, 13, 4}, {"A-USD", 60, 50, 1}, {"A-USD", 125, 12, 5}} {
+		at := int64(minuteZero.Add(time.Duration(x.second) * time.Second))
+		lines = append(lines, fmt.Sprintf(line, x.symbol, x.symbol, i, at, x.price, x.amount))
+	}
+	f, err := openTape(write(t, "a.jsonl", lines...), "A-USD")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	var got []candle
+	for {
+		k, err := f.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, k)
+	}
+	want := []candle{{minuteZero, 10, 12, 10, 11, 6}, {minuteZero.Add(2 * time.Minute), 13, 13, 12, 12, 9}}
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(candle{})); d != "" {
 		t.Error(d)
 	}
 }

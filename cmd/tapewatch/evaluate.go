@@ -11,7 +11,7 @@ import (
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
 
-const evaluateLong = `Measures a detector on recorded minute candles: alarms per key and day on the untouched stream, and how many of the injected
+const evaluateLong = `Measures a detector on recorded minute candles, or on those made from the trades of a tape: alarms per key and day on the untouched stream, and how many of the injected
 anomalies (--inject) or labelled ones (--labels) it finds and how late, with 95 % intervals. The detector runs in the same
 engine as live, with its settings. At a rate such as 1/day its budget (for the naive rules: the threshold) is fitted on the
 --fit range, so that rules can be compared at equal background; "shipped" leaves the settings alone and only warms up there.
@@ -57,7 +57,7 @@ func newEvaluate(a *app) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Detector, "detector", "", "registered detector, naive_price or naive_volume")
-	flags.StringSliceVar(&f.data, "data", nil, "CSV files of minute candles, gzipped or not: PATH, or SYMBOL=PATH where the name does not begin with the symbol")
+	flags.StringSliceVar(&f.data, "data", nil, "CSV files of minute candles, gzipped or not, or tapes (.tape.zst, .jsonl) with trades: PATH, or SYMBOL=PATH where the name does not begin with the symbol")
 	flags.StringVar(&o.Columns, "columns", evaluate.DefaultColumns, "columns in their order: open, high, low, close, volume, - to skip, and the unit of the time (minute, second, milli, micro, nano)")
 	flags.StringVar(&o.Venue, "venue", "bitfinex", "venue of the records")
 	flags.StringVar(&f.fit, "fit", "", "range to fit and warm up on, FROM..TO in days or RFC 3339 times")
