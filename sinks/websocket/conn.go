@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 	"golang.org/x/time/rate"
@@ -108,6 +109,9 @@ func (c *conn) read(ctx context.Context) error {
 		}
 		if kind != websocket.MessageText {
 			return &closed{websocket.StatusUnsupportedData, "messages must be JSON texts"}
+		}
+		if !utf8.Valid(text) {
+			return &closed{websocket.StatusInvalidFramePayloadData, "texts must be UTF-8"}
 		}
 		cmd, err := parseCommand(text)
 		if err != nil {

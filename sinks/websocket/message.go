@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/tapewatch/tapewatch/sinks/feed"
 )
@@ -35,7 +34,7 @@ func parseCommand(text []byte) (command, error) {
 	if d.More() {
 		return command{}, errors.New("reading the message: it must be one JSON object")
 	}
-	if len(c.ID) > maxIDLength || !utf8.ValidString(c.ID) {
+	if len(c.ID) > maxIDLength {
 		return command{}, fmt.Errorf("id has %d bytes: it must have at most %d", len(c.ID), maxIDLength)
 	}
 	return c, nil
