@@ -4,6 +4,7 @@ package book
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -63,14 +64,26 @@ func (b *Book) Apply(bids, asks []Level) error {
 	return nil
 }
 
+// keyOf returns price x 10^10.
 func keyOf(n Number) (int64, error) {
-	d := schemas.Decimal{Mantissa: n.Mantissa, Exponent: n.Exponent}
-	key, ok := d.Rescale(scale)
-	if !ok {
-		return 0, fmt.Errorf("%w: %s", ErrPrice, d.Text())
+	shift := n.Exponent - scale
+	key := n.Mantissa
+	for ; shift > 0 && key != 0; shift-- {
+		if key > math.MaxInt64/10 || key < math.MinInt64/10 {
+			return 0, outOfRange(n)
+		}
+		key *= 10
+	}
+	for ; shift < 0 && key != 0; shift++ {
+		if key%10 != 0 {
+			return 0, outOfRange(n)
+		}
+		key /= 10
 	}
 	return key, nil
 }
+
+func outOfRange(n Number) error { return fmt.Errorf("%w: %s", ErrPrice, n.Decimal().Text()) }
 
 // set changes one price; sign is 1 for an ascending side and -1 for a descending one.
 func set(side []entry, key, sign int64, l Level) []entry {

@@ -1,0 +1,138 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"go.uber.org/goleak"
+
+	"github.com/tapewatch/tapewatch/sources/capture"
+)
+
+// serve runs a WebSocket server and the connection against it, and returns the frames of the first while that are enough.
+func serve(t *testing.T, opt Options, enough func([]capture.Frame) bool, handle func(session int32, c *websocket.Conn, ctx context.Context)) []capture.Frame {
+	t.Helper()
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	var sessions atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := sessions.Add(1)
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		handle(n, c, r.Context())
+	}))
+	t.Cleanup(server.Close)
+	opt.Slot, opt.URL = "test", "ws"+strings.TrimPrefix(server.URL, "http")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	frames := make(chan capture.Frame)
+	done := make(chan error, 1)
+	go func() { done <- Dial(ctx, opt, frames) }()
+	var got []capture.Frame
+	for !enough(got) {
+		select {
+		case f := <-frames:
+			got = append(got, f)
+		case <-ctx.Done():
+			t.Fatalf("not enough after 20 s: %v", got)
+		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Dial ends with %v", err)
+	}
+	return got
+}
+
+func count(frames []capture.Frame, kind capture.Kind) (n int) {
+	for _, f := range frames {
+		if f.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// A half-open connection, which stands and says nothing, is given up after the bound and dialled again; what is subscribed
+// is sent each time.
+func TestSilenceEndsASession(t *testing.T) {
+	opt := Options{Send: [][]byte{[]byte("subscribe")}, Silence: 100 * time.Millisecond, MaxAge: time.Hour, BackoffMax: 10 * time.Millisecond}
+	frames := serve(t, opt, func(f []capture.Frame) bool { return count(f, capture.Close) == 2 }, func(_ int32, c *websocket.Conn, ctx context.Context) {
+		if _, request, err := c.Read(ctx); err != nil || string(request) != "subscribe" {
+			t.Errorf("request %q, %v", request, err)
+		}
+		_, _, _ = c.Read(ctx) // until the other side gives up
+	})
+	if count(frames, capture.Connect) < 2 || count(frames, capture.Send) < 2 {
+		t.Errorf("frames %v", frames)
+	}
+	for _, f := range frames {
+		if f.Kind == capture.Close && !strings.Contains(string(f.Data), errSilent.Error()) {
+			t.Errorf("closed for %q, want silence", f.Data)
+		}
+	}
+	if frames[0].Conn != "test/1" || frames[len(frames)-1].Conn != "test/2" {
+		t.Errorf("sessions %s and %s, want test/1 and test/2", frames[0].Conn, frames[len(frames)-1].Conn)
+	}
+}
+
+// At its age a session is renewed: the next one carries data before the old one ends.
+func TestRenewalMakesBeforeItBreaks(t *testing.T) {
+	opt := Options{Silence: time.Minute, MaxAge: 200 * time.Millisecond, BackoffMax: time.Millisecond}
+	frames := serve(t, opt, func(f []capture.Frame) bool { return count(f, capture.Close) == 1 }, func(_ int32, c *websocket.Conn, ctx context.Context) {
+		ctx = c.CloseRead(ctx)
+		for c.Write(ctx, websocket.MessageText, []byte("data")) == nil {
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	second := false
+	for _, f := range frames {
+		second = second || (f.Kind == capture.Receive && f.Conn == "test/2")
+		if f.Kind == capture.Close && (!second || f.Conn != "test/1") {
+			t.Errorf("%s closed before the second session had data", f.Conn)
+		}
+	}
+}
+
+func TestBackoffIsCappedAndJittered(t *testing.T) {
+	b := backoff{cap: 4 * time.Second}
+	bounds := []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 4 * time.Second}
+	for i, bound := range bounds {
+		if d := b.next(); d < 0 || d >= bound || b.bound != bound {
+			t.Errorf("wait %d is %v with bound %v, want less than %v", i, d, b.bound, bound)
+		}
+	}
+	b.reset()
+	if b.next(); b.bound != bounds[0] {
+		t.Errorf("bound %v after data, want %v", b.bound, bounds[0])
+	}
+}
+
+// The venue says how long it wants to be left alone.
+func TestRetryAfter(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		header string
+		want   time.Duration
+	}{
+		{http.StatusTooManyRequests, "7", 7 * time.Second},
+		{http.StatusTeapot, "120", 2 * time.Minute},
+		{http.StatusTooManyRequests, "", 10 * time.Second},
+		{http.StatusTooManyRequests, "999999", time.Hour},
+		{http.StatusBadGateway, "7", 0},
+	} {
+		r := &http.Response{StatusCode: c.status, Header: http.Header{"Retry-After": {c.header}}}
+		if got := retryAfter(r); got != c.want {
+			t.Errorf("%d %q: %v, want %v", c.status, c.header, got, c.want)
+		}
+	}
+}
