@@ -237,19 +237,19 @@ func TestThresholdForARate(t *testing.T) {
 }
 
 func TestLabels(t *testing.T) {
-	path := write(t, "labels.csv", "symbol,onset_utc,move", "AUSD,2019-01-01 10:00Z,5", "AUSD,2019-01-02 10:00Z,5", "AUSD,2019-01-03 10:00Z,5", "BUSD,2019-01-01 10:00Z,5", "AUSD,2020-01-01 10:00Z,5")
+	path := write(t, "labels.csv", "symbol,onset_utc,move", "AUSD,2019-01-01 10:00Z,5", "AUSD,2019-01-02 10:00Z,5", "AUSD,2019-01-03 10:00Z,5", "AUSD,2019-01-02 12:00Z,5", "BUSD,2019-01-01 10:00Z,5", "AUSD,2020-01-01 10:00Z,5")
 	labels, err := readLabels(path, Range{From: minuteZero, To: minuteZero.Add(100 * 24 * time.Hour)})
-	if err != nil || len(labels) != 4 {
-		t.Fatalf("%d labels, %v, want 4", len(labels), err)
+	if err != nil || len(labels) != 5 {
+		t.Fatalf("%d labels, %v, want 5", len(labels), err)
 	}
 	at := func(day, hour, minute int) schemas.Time {
 		return minuteZero.Add(time.Duration(day*24+hour)*time.Hour + time.Duration(minute)*time.Minute)
 	}
 	m := &member{symbol: "A-USD", first: at(0, 0, 0), last: at(90, 0, 0), alarms: []schemas.Time{at(0, 9, 50), at(0, 10, 5), at(1, 8, 0), at(50, 0, 0)}}
 	m.episodes = []Range{{at(0, 9, 50), at(0, 10, 0)}, {at(0, 10, 5), at(0, 11, 0)}, {at(1, 8, 0), at(1, 10, 30)}, {at(50, 0, 0), 0}}
-	got := match(labels, []*member{m}, 15*time.Minute, 15*time.Minute)
+	got := match(labels, []*member{m}, Options{Before: 15 * time.Minute, After: 15 * time.Minute}, 2*time.Hour)
 	want := &LabelReport{
-		Labels: 3, Found: 1, Covered: 1, Recall: Wilson(1, 3), RecallCovered: Wilson(2, 3), Precision: Wilson(2, 4), Delay: Delay{-10, -10},
+		Labels: 4, Found: 1, Covered: 1, Cooling: 1, Recall: Wilson(1, 4), RecallCovered: Wilson(2, 4), Precision: Wilson(2, 4), Delay: Delay{-10, -10},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

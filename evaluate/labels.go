@@ -65,9 +65,10 @@ func parseTime(text string) (schemas.Time, error) {
 	return 0, fmt.Errorf("time %q is not known: it must be like 2018-01-11 03:54Z or as in RFC 3339", text)
 }
 
-// match sets labels against the alarms of a run. A label is found by the first alarm from before its onset to after it, and
-// covered by an alarm that began earlier and was still on at the onset.
-func match(labels []label, members []*member, before, after time.Duration) *LabelReport {
+// match sets labels against the alarms of a run. A label is found by the first alarm from before its onset to after it, covered by
+// an alarm that began earlier and was still on at the onset, and cooling when the cool-down of an alarm was on.
+func match(labels []label, members []*member, o Options, coolDown time.Duration) *LabelReport {
+	before, after := o.Before, o.After
 	out := &LabelReport{}
 	var delays []time.Duration
 	alarms, right := 0, 0
@@ -94,8 +95,12 @@ func match(labels []label, members []*member, before, after time.Duration) *Labe
 					first = false
 				}
 			}
-			if first && slices.ContainsFunc(m.episodes, func(e Range) bool { return e.From < l.at && (e.To == 0 || e.To >= l.at) }) {
+			switch {
+			case !first:
+			case slices.ContainsFunc(m.episodes, func(e Range) bool { return e.From < l.at && (e.To == 0 || e.To >= l.at) }):
 				out.Covered++
+			case slices.ContainsFunc(m.episodes, func(e Range) bool { return e.To != 0 && e.To < l.at && l.at.Sub(e.To) <= coolDown }):
+				out.Cooling++
 			}
 		}
 	}

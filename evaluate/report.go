@@ -72,8 +72,9 @@ type FoundReport struct {
 
 // A LabelReport is the outcome against labels.
 type LabelReport struct {
-	Labels, Found, Covered int
-	Recall                 Interval `json:"recall"`
+	// Covered labels were not found but lay within an earlier alarm, Cooling ones within its cool-down.
+	Labels, Found, Covered, Cooling int
+	Recall                          Interval `json:"recall"`
 	// RecallCovered counts labels at whose onset an earlier alarm was still on, too.
 	RecallCovered Interval `json:"recall_covered"`
 	Precision     Interval `json:"precision"`
@@ -104,7 +105,7 @@ func (e *evaluation) rateReport(rate Rate, s setup, all []*member, grades []grad
 		}
 	}
 	if e.options.Labels != "" {
-		out.Labels = match(e.labels, all, e.options.Before, e.options.After)
+		out.Labels = match(e.labels, all, e.options, e.subject.coolDown())
 	}
 	return out
 }
@@ -176,8 +177,8 @@ func (r *RateReport) write(b *strings.Builder) {
 		})
 	}
 	if l := r.Labels; l != nil {
-		table(b, "LABELS\tFOUND\tRECALL\t95 %\tWITH RUNNING ALARMS\tPRECISION\t95 %\tDELAY MEDIAN\tP90", func(row func(...any)) {
-			row(l.Labels, l.Found, figure(l.Recall.Value), bounds(l.Recall), figure(l.RecallCovered.Value), figure(l.Precision.Value), bounds(l.Precision),
+		table(b, "LABELS\tFOUND\tIN ALARM\tIN COOL-DOWN\tRECALL\t95 %\tWITH RUNNING ALARMS\tPRECISION\t95 %\tDELAY MEDIAN\tP90", func(row func(...any)) {
+			row(l.Labels, l.Found, l.Covered, l.Cooling, figure(l.Recall.Value), bounds(l.Recall), figure(l.RecallCovered.Value), figure(l.Precision.Value), bounds(l.Precision),
 				minutes(l.Delay.Median), minutes(l.Delay.P90))
 		})
 	}
