@@ -203,8 +203,7 @@ func (r *rig) group(t *testing.T, total int64) figure {
 		t.Fatal(err)
 	}
 	reg := prometheus.NewRegistry()
-	config := stream.Defaults()
-	g, err := stream.NewGroup(stream.GroupOptions{Bound: b, Cluster: r.c, Config: config, Leave: true, Metrics: stream.NewMetrics(reg)})
+	g, err := stream.NewGroup(stream.GroupOptions{Bound: b, Cluster: r.c, Config: stream.Defaults(), Leave: true, Metrics: stream.NewMetrics(reg)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,12 +213,13 @@ func (r *rig) group(t *testing.T, total int64) figure {
 	go func() { done <- g.Run(ctx) }()
 	f := figure{}
 	began, cpu, first := time.Time{}, time.Duration(0), int64(0)
+	stopProfile := func() {}
 	for {
 		at := r.committed(t, name)
 		if began.IsZero() && at > 0 {
 			began, cpu, first = time.Now(), bench.CPU(), at
 			if path := os.Getenv("TAPEWATCH_BENCH_PROFILE"); path != "" {
-				defer profile(t, path)()
+				stopProfile = profile(t, path)
 			}
 		}
 		if at >= total {
@@ -231,6 +231,7 @@ func (r *rig) group(t *testing.T, total int64) figure {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+	stopProfile()
 	f.records, f.wall, f.cpu = total-first, time.Since(began), bench.CPU()-cpu
 	stop()
 	if err := <-done; err != nil {

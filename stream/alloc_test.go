@@ -2,6 +2,7 @@ package stream
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func readyPart(t testing.TB, n int) (*part, []*kgo.Record) {
 	for i := range recs {
 		m := &schemas.Trade{
 			Meta: &schemas.Meta{
-				Source: "s", Venue: "v", Symbol: fmt.Sprintf("A%02d-USDT", i%64), VenueSymbol: "A", Id: fmt.Sprint(4_000_000_000 + i),
+				Source: "s", Venue: "v", Symbol: fmt.Sprintf("A%02d-USDT", i%64), VenueSymbol: "A", Id: strconv.Itoa(4_000_000_000 + i),
 				EventTime: 1_760_000_000_000_000_000 + int64(i), ReceiveTime: 1_760_000_000_003_000_000 + int64(i), Sequence: uint64(i),
 			},
 			Price: schemas.NewDecimal(6_134_500+int64(i%7), -2), Quantity: schemas.NewDecimal(1+int64(i), -3), TakerSide: schemas.Side_SIDE_BUY,

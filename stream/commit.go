@@ -86,9 +86,8 @@ func (s *session) finish(ctx context.Context, commit bool) (bool, error) {
 	})
 	if failed != nil {
 		s.group.log.Warn("committing offsets failed; resuming from the last snapshot", "error", failed)
-		return false, nil
 	}
-	return true, nil
+	return failed == nil, nil
 }
 
 // endError explains the errors of End, after which the client is dead.

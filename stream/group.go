@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"time"
 
@@ -65,7 +64,7 @@ func NewGroup(o GroupOptions) (*Group, error) {
 		return nil, fmt.Errorf("making the group of %s: slot is %d: it must not be negative", o.Bound.Name, o.Slot)
 	}
 	if o.Log == nil {
-		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)

@@ -135,6 +135,7 @@ func (m *meter) batch(took time.Duration) {
 		m.m.jobs.WithLabelValues(m.name, "batch", "ok").Inc()
 		m.m.jobSeconds.WithLabelValues(m.name, "batch").Observe(took.Seconds())
 		m.m.execute.WithLabelValues(m.name).Observe(took.Seconds())
+	case processor.Stage: // its transactions say it all
 	}
 }
 
@@ -202,5 +203,6 @@ func (m *meter) health(state string) {
 		m.m.watchdogHealth.WithLabelValues(m.name).Set(v)
 	case processor.Worker:
 		m.m.workerHealth.WithLabelValues(m.name, m.slot).Set(v)
+	case processor.Stage: // the health pages show it
 	}
 }

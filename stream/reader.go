@@ -72,8 +72,6 @@ func ReadRange(ctx context.Context, c cluster.Config, topic string, partition in
 type rangeReader struct {
 	client *kgo.Client
 	stall  time.Duration
-	// fetched counts the bytes of record batches; nil counts nothing.
-	fetched func(bytes int)
 }
 
 // read fetches one chunk ahead of fn.
@@ -101,7 +99,7 @@ func (r *rangeReader) read(ctx context.Context, topic string, partition int32, f
 			break
 		}
 	}
-	for range chunks { //nolint:revive // drained so that the goroutine ends
+	for range chunks { // drained, so that the goroutine ends
 	}
 	if failed != nil {
 		return failed
@@ -253,9 +251,6 @@ func (r *rangeReader) fetch(ctx context.Context, lead leader, topic string, part
 		return kgo.FetchPartition{}, at, nil
 	}
 	part := &resp.Topics[0].Partitions[0]
-	if r.fetched != nil {
-		r.fetched(len(part.RecordBatches))
-	}
 	opts := kgo.ProcessFetchPartitionOpts{Offset: at, IsolationLevel: kgo.ReadCommitted(), Topic: topic, Partition: partition}
 	fp, next := kgo.ProcessFetchPartition(opts, part, d, nil)
 	if fp.Err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -165,7 +166,7 @@ func (r *restore) build(ctx context.Context, l *loaded, from int64) error {
 // replay runs the input from the marker to the committed offset.
 func (r *restore) replay(ctx context.Context, from int64) error {
 	g := r.group
-	left := g.meter.m.restoreLeft.WithLabelValues(g.bound.Name, fmt.Sprint(r.partition))
+	left := g.meter.m.restoreLeft.WithLabelValues(g.bound.Name, strconv.Itoa(int(r.partition)))
 	defer left.Set(0)
 	n := 0
 	topic := r.route.input

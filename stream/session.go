@@ -28,7 +28,6 @@ type session struct {
 	parts   map[int32]*part
 	revoked bool // partitions were taken away since the last End
 	done    []finished
-	refused error
 	cancel  context.CancelFunc // of the poll in hand
 
 	restores sync.WaitGroup
@@ -38,7 +37,6 @@ type session struct {
 	aborts  int // in a row
 	trouble string
 	working []*part
-	waiting time.Time
 }
 
 // finished is a restore that has ended.
@@ -213,15 +211,13 @@ func (s *session) restore(ctx context.Context, p *part, committed int64, had boo
 	r := &restore{
 		group: s.group, route: s.route, client: s.side, partition: p.num, committed: committed, hadCommit: had, fault: &fault{},
 	}
-	s.restores.Add(1)
-	go func() {
-		defer s.restores.Done()
+	s.restores.Go(func() {
 		err := r.run(ctx)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.done = append(s.done, finished{p, r, err})
 		s.cancel()
-	}()
+	})
 }
 
 // each calls fn for every part.

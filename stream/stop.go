@@ -69,7 +69,7 @@ func (s *session) stop(ctx context.Context) error {
 func (s *session) fence(ctx context.Context, positions map[int32]int64) (context.Context, error) {
 	md := kmsg.NewPtrMetadataRequest()
 	mt := kmsg.NewMetadataRequestTopic()
-	mt.Topic = kmsg.StringPtr(s.route.inputName)
+	mt.Topic = new(s.route.inputName)
 	md.Topics = append(md.Topics, mt)
 	resp, err := md.RequestWith(ctx, s.side)
 	if err != nil || len(resp.Topics) != 1 {

@@ -63,7 +63,7 @@ func TestExactlyOnceUnderKill(t *testing.T) {
 	}
 	o := run(t, p)
 	report(t, o)
-	if want := int(p.load.Records/p.load.Rate) / 4; o.kills < want || long && o.kills < 20 {
+	if want := p.load.Records / p.load.Rate / 4; o.kills < want || long && o.kills < 20 {
 		t.Errorf("NOT RUN: %d kills, too few", o.kills)
 	}
 	for _, v := range o.verdicts {

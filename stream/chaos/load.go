@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -81,7 +82,7 @@ func (l Load) Trade(n int) *schemas.Trade {
 	symbol := fmt.Sprintf("K%04d-USDT", n%l.Keys)
 	return &schemas.Trade{
 		Meta: &schemas.Meta{
-			Source: Source, Venue: "chaos", Symbol: symbol, Id: fmt.Sprint(n), EventTime: int64(l.time(n)), ReceiveTime: int64(l.time(n)) + 2_000_000,
+			Source: Source, Venue: "chaos", Symbol: symbol, Id: strconv.Itoa(n), EventTime: int64(l.time(n)), ReceiveTime: int64(l.time(n)) + 2_000_000,
 			Sequence: uint64(n),
 		},
 		Price:    schemas.NewDecimal(int64(1_000_000+(n*7919)%100_003), -2),
