@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -52,7 +53,7 @@ const start = schemas.Time(1_700_000_000_000_000_000)
 
 func meta(symbol string, n int) *schemas.Meta {
 	at := int64(start) + int64(n)*1e6
-	return &schemas.Meta{Source: "test", Venue: "binance", Symbol: symbol, Id: fmt.Sprint(n), EventTime: at, ReceiveTime: at}
+	return &schemas.Meta{Source: "test", Venue: "binance", Symbol: symbol, Id: strconv.Itoa(n), EventTime: at, ReceiveTime: at}
 }
 
 func tradeOf(symbol string, n int) *schemas.Trade {
@@ -141,7 +142,7 @@ func TestPlacesAndOrder(t *testing.T) {
 			if place[key] != partition {
 				t.Errorf("%s is on partition %d, a plain client puts it on %d", key, partition, place[key])
 			}
-			if id := schemas.MetaOf(m).GetId(); id != fmt.Sprint(round[key]) || round[key] != ticks {
+			if id := schemas.MetaOf(m).GetId(); id != strconv.Itoa(round[key]) || round[key] != ticks {
 				t.Fatalf("%s: record %s after %d ticks, want %d", key, id, ticks, round[key])
 			}
 			if r.Timestamp.Before(time.Now().Add(-time.Minute)) {

@@ -33,7 +33,7 @@ func (m *machine) depth(in *instrument, e *event, f capture.Frame) (fresh bool, 
 		err = m.lostBook(in, s, f.Conn, feed.Loss{Cause: "sequence", From: before})
 	case crossed:
 		err = m.lostBook(in, s, f.Conn, feed.Loss{Cause: "corrupt", From: before})
-	case stale:
+	case stale, known:
 	}
 	return true, err
 }
@@ -52,6 +52,7 @@ func (m *machine) snapshot(in *instrument, e *event, f capture.Frame) error {
 		return m.lostBook(in, s, conn, feed.Loss{Cause: "sequence", From: s.Event()})
 	case crossed:
 		return m.lostBook(in, s, conn, feed.Loss{Cause: "corrupt", From: s.Event()})
+	case kept, stale, known:
 	}
 	return nil
 }

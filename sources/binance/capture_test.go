@@ -1,7 +1,6 @@
 package binance
 
 import (
-	"context"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,7 +47,7 @@ func read(t testing.TB, file string) []capture.Frame {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	var frames []capture.Frame
 	for {
 		f, err := r.Next()
@@ -84,8 +83,8 @@ func play(t testing.TB, rec recording) (*machine, *sourcetest.Memory) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	if _, err := feed.Play(context.Background(), r, m, 0); err != nil {
+	defer func() { _ = r.Close() }()
+	if _, err := feed.Play(t.Context(), r, m, 0); err != nil {
 		t.Fatal(err)
 	}
 	return m, out

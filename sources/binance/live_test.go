@@ -47,9 +47,9 @@ func (v *venueServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	defer conn.CloseNow() //nolint:errcheck // test server
+	defer conn.CloseNow()
 	streams := map[string]bool{}
-	for _, s := range strings.Split(r.URL.Query().Get("streams"), "/") {
+	for s := range strings.SplitSeq(r.URL.Query().Get("streams"), "/") {
 		streams[s] = true
 	}
 	v.mu.Lock()
@@ -225,7 +225,7 @@ func TestCaptureOfALiveRunPlaysBackAlike(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	again := &sourcetest.Memory{}
 	cfg := Defaults()
 	cfg.Market, cfg.Symbols = USDM, []string{"SUSHI-USDT-PERP", "AKRO-USDT-PERP", "KEEP-USDT-PERP", "CTK-USDT-PERP"}

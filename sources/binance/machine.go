@@ -3,7 +3,6 @@ package binance
 import (
 	"bytes"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -143,6 +142,7 @@ func (m *machine) receive(f capture.Frame) error {
 	case refusal:
 		m.core.Reject("refused", fmt.Errorf("venue answers %s", e.detail), f.Data)
 		return m.core.Tick()
+	default:
 	}
 	in := m.instrument(e.symbol)
 	if in == nil {
@@ -194,17 +194,18 @@ func (m *machine) apply(in *instrument, e *event, f capture.Frame) (fresh bool, 
 		return m.liquidation(in, e, f)
 	case kline:
 		return m.kline(in, e, f)
+	default:
+		return false, nil
 	}
-	return false, nil
 }
 
 // answer takes the body of a depth request; other requests are of no interest here.
 func (m *machine) answer(f capture.Frame) error {
-	u, err := url.Parse(f.URL)
-	if err != nil || !strings.HasSuffix(u.Path, "/depth") {
+	symbol, asked := snapshotSymbol(f.URL)
+	if !asked {
 		return nil
 	}
-	in := m.instrument([]byte(u.Query().Get("symbol")))
+	in := m.instrument([]byte(symbol))
 	if in == nil {
 		m.core.Unknown("symbol", f.Data)
 		return nil
@@ -214,7 +215,7 @@ func (m *machine) answer(f capture.Frame) error {
 	if err != nil {
 		m.core.Reject("snapshot", err, f.Data)
 		m.fetch(in)
-		return nil
+		return nil //nolint:nilerr // counted; asked again
 	}
 	if e.at == 0 {
 		e.at = m.core.Clock.Estimate(f.At)

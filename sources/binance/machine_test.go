@@ -2,6 +2,7 @@ package binance
 
 import (
 	"fmt"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func TestReconnect(t *testing.T) {
 		case *schemas.Gap:
 			missing := "?"
 			if msg.Missing != nil {
-				missing = fmt.Sprint(*msg.Missing)
+				missing = strconv.FormatUint(*msg.Missing, 10)
 			}
 			got = append(got, fmt.Sprintf("gap %s %s %s from %d to %d", msg.Channel, msg.Cause, missing,
 				schemas.Time(msg.From).Sub(began)/time.Millisecond, max(schemas.Time(msg.To).Sub(began), 0)/time.Millisecond))

@@ -175,6 +175,10 @@ func (s *Source) play(ctx context.Context, p sources.Publisher) error {
 	}
 	s.report("healthy", "playing "+s.cfg.Play)
 	frames, err := feed.Play(ctx, r, m, s.cfg.Speed)
+	if ctx.Err() != nil {
+		s.report("healthy", "stopped")
+		return nil //nolint:nilerr // stopping is no failure
+	}
 	if err != nil {
 		s.report("unhealthy", err.Error())
 		return fmt.Errorf("playing %s: %w", s.cfg.Play, err)

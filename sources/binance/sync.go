@@ -134,6 +134,7 @@ func (s *bookSync) snapshot(e *event) outcome {
 			return out
 		case crossed:
 			return out
+		case kept, applied, stale, known:
 		}
 	}
 	return applied

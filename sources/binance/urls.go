@@ -80,6 +80,15 @@ func (c Config) suffix(channel string) string {
 	return "trade"
 }
 
+// snapshotSymbol tells whose depth an address asks for; ok is false for other requests.
+func snapshotSymbol(address string) (symbol string, ok bool) {
+	u, err := url.Parse(address)
+	if err != nil || !strings.HasSuffix(u.Path, "/depth") {
+		return "", false
+	}
+	return u.Query().Get("symbol"), true
+}
+
 // snapshotURL is where the depth snapshot of a venue symbol is.
 func (c Config) snapshotURL(venueSymbol string) string {
 	base, path := c.RestURL, "/api/v3/depth"

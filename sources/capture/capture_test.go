@@ -67,8 +67,10 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		defer r.Close()
 		got := all(t, r)
+		if err := r.Close(); err != nil {
+			rt.Fatal(err)
+		}
 		if n, err := r.Bad(); n > 0 {
 			rt.Fatalf("%d bad lines: %v", n, err)
 		}
@@ -100,7 +102,7 @@ func TestTornCaptures(t *testing.T) {
 	if n, _ := r.Bad(); n != 3 {
 		t.Errorf("%d bad lines, want 3", n)
 	}
-	whole, err := os.ReadFile(filepath.Join(testservices.DataDir(t), "cryptofeed-v3/BINANCE_FUTURES.jsonl.zst"))
+	whole, err := os.ReadFile(filepath.Join(testservices.DataDir(t), "cryptofeed-v3", "BINANCE_FUTURES.jsonl.zst"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +110,7 @@ func TestTornCaptures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cut.Close()
+	defer func() { _ = cut.Close() }()
 	if n := len(all(t, cut)); n < 10 {
 		t.Errorf("%d frames of half a file", n)
 	}
@@ -124,8 +126,10 @@ func TestFramesComeByReceipt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer r.Close()
 		frames := all(t, r)
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
 		received := slices.DeleteFunc(slices.Clone(frames), func(f Frame) bool { return f.Kind == Header })
 		if !slices.IsSortedFunc(received, func(a, b Frame) int { return int(a.At - b.At) }) {
 			t.Errorf("%s: receipts go back", file)
@@ -154,7 +158,7 @@ func FuzzReader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		defer r.Close()
+		defer func() { _ = r.Close() }()
 		for range 1000 {
 			if _, err := r.Next(); err != nil {
 				return

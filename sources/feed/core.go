@@ -7,7 +7,6 @@ import (
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
@@ -176,7 +175,7 @@ func (c *Core) Gap(topic schemas.Topic, s *Stream, channel, symbol, conn string,
 	g.Channel, g.From, g.To, g.Cause, g.Missing = channel, int64(l.From), int64(l.To), l.Cause, nil
 	g.Meta.Id = channel + "/" + schemas.Time(g.Meta.EventTime).String() + "/" + l.Cause
 	if l.Counted {
-		g.Missing = proto.Uint64(l.Missing)
+		g.Missing = new(l.Missing)
 	}
 	return c.Publish(topic, g)
 }

@@ -107,7 +107,7 @@ func (p *pacer) wait(ctx context.Context, at schemas.Time) error {
 		p.recorded, p.started = at, time.Now() //nolint:forbidigo // pacing is the one use of wall time here; it reaches no record
 	}
 	due := p.started.Add(time.Duration(float64(at.Sub(p.recorded)) / p.speed))
-	timer := time.NewTimer(time.Until(due))
+	timer := time.NewTimer(time.Until(due)) //nolint:forbidigo // as above
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func tradesOf(path string) Config {
 // One-minute candles without a header and without opens: every row of the file, and time that passes over the minutes in
 // which nothing traded.
 func TestMinuteCandles(t *testing.T) {
-	path := filepath.Join(testservices.DataDir(t), "anomaly/bitfinex-1m/BTCUSD_2019H1_chlv.csv.gz")
+	path := filepath.Join(testservices.DataDir(t), "anomaly", "bitfinex-1m", "BTCUSD_2019H1_chlv.csv.gz")
 	s, out := read(t, candles(path))
 	bars := sourcetest.Of[*schemas.Bar](out)
 	// zcat | wc -l
@@ -71,7 +72,7 @@ func TestMinuteCandles(t *testing.T) {
 }
 
 func TestTrades(t *testing.T) {
-	s, out := read(t, tradesOf(filepath.Join(testservices.DataDir(t), "gocryptotrader/binance_BTCUSDT_24h-trades_2020_11_16.csv")))
+	s, out := read(t, tradesOf(filepath.Join(testservices.DataDir(t), "gocryptotrader", "binance_BTCUSDT_24h-trades_2020_11_16.csv")))
 	trades := sourcetest.Of[*schemas.Trade](out)
 	if len(trades) != 1000 || s.bad.Load() != 0 || len(out.Late()) != 0 {
 		t.Fatalf("%d trades, %d bad rows, %d late, want 1000, 0, 0", len(trades), s.bad.Load(), len(out.Late()))
@@ -163,7 +164,7 @@ func TestTapeOfManyPartitions(t *testing.T) {
 				tick := start.Add(time.Duration(second) * time.Second)
 				write("", &schemas.Tick{Source: "test", Time: int64(tick)})
 				symbol := fmt.Sprintf("S%d-USD", partition)
-				write("v:"+symbol, tradeAt(symbol, tick.Add(time.Second), fmt.Sprint(second)))
+				write("v:"+symbol, tradeAt(symbol, tick.Add(time.Second), strconv.Itoa(second)))
 			}
 		}
 		if err := w.Close(); err != nil {

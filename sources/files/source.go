@@ -62,10 +62,11 @@ func (s *Source) Run(ctx context.Context, p sources.Publisher) error {
 		read = s.tape
 	}
 	err := read(ctx, p)
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case err != nil:
+	if ctx.Err() != nil {
+		s.report("healthy", "stopped")
+		return nil //nolint:nilerr // stopping is no failure
+	}
+	if err != nil {
 		s.report("unhealthy", err.Error())
 		return fmt.Errorf("reading %s: %w", s.cfg.Path, err)
 	}

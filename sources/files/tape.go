@@ -121,7 +121,7 @@ func (s *Source) survey(ctx context.Context) (survey, error) {
 	if err != nil {
 		return found, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	for {
 		b, err := r.Next()
 		if errors.Is(err, io.EOF) || errors.Is(err, tape.ErrTruncated) {

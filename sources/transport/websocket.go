@@ -151,7 +151,7 @@ func (d *dialer) serve(outer, ctx context.Context, s *session, name string) erro
 	if err != nil {
 		return err
 	}
-	defer conn.CloseNow() //nolint:errcheck // the session is over either way
+	defer conn.CloseNow()
 	conn.SetReadLimit(readLimit)
 	if err := d.emit(outer, capture.Frame{Kind: capture.Connect, Conn: name, At: now(), URL: d.opt.URL}); err != nil {
 		return err
