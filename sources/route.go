@@ -44,13 +44,9 @@ func (p *Producer) route(topic schemas.Topic) (*route, error) {
 	name := p.cluster.Topic(topic.Name)
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout) //nolint:forbidigo // once per topic, bounded; Close ends it too
 	defer cancel()
-	found, err := kadm.NewClient(p.client).ListTopics(ctx, name)
+	detail, err := p.lookup(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("looking up the partitions of %s: %w", name, err)
-	}
-	detail := found[name]
-	if detail.Err == nil && len(detail.Partitions) == 0 {
-		detail.Err = kerr.UnknownTopicOrPartition
 	}
 	if detail.Err != nil {
 		return nil, fmt.Errorf("looking up the partitions of %s: the topic must exist, run `tapewatch topics apply`: %w", name, detail.Err)
@@ -58,6 +54,32 @@ func (p *Producer) route(topic schemas.Topic) (*route, error) {
 	r := newRoute(topic, name, len(detail.Partitions), p.metrics)
 	p.routes[topic.Name] = r
 	return r, nil
+}
+
+// lookup asks for a topic's partitions, for a while also when there is no such topic: brokers learn of a new one a little
+// after its creator does.
+func (p *Producer) lookup(ctx context.Context, name string) (kadm.TopicDetail, error) {
+	const attempts, pause = 15, 200 * time.Millisecond
+	for n := 1; ; n++ {
+		found, err := kadm.NewClient(p.client).ListTopics(ctx, name)
+		if err != nil {
+			return kadm.TopicDetail{}, err
+		}
+		detail := found[name]
+		if detail.Err == nil && len(detail.Partitions) == 0 {
+			detail.Err = kerr.UnknownTopicOrPartition
+		}
+		if !kerr.IsRetriable(detail.Err) || n == attempts {
+			return detail, nil
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return detail, ctx.Err()
+		case <-timer.C:
+		}
+	}
 }
 
 func newRoute(topic schemas.Topic, name string, partitions int, m *Metrics) *route {

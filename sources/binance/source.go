@@ -177,7 +177,7 @@ func (s *Source) play(ctx context.Context, p sources.Publisher) error {
 	frames, err := feed.Play(ctx, r, m, s.cfg.Speed)
 	if ctx.Err() != nil {
 		s.report("healthy", "stopped")
-		return nil //nolint:nilerr // stopping is no failure
+		return nil
 	}
 	if err != nil {
 		s.report("unhealthy", err.Error())
