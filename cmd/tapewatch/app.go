@@ -196,3 +196,17 @@ func (c *calmWriter) Write(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// onlyWarnings is the log without its info lines, for parts that tell too much; with debug lines on it is the whole log.
+func (a *app) onlyWarnings() *slog.Logger {
+	if a.log.Enabled(context.Background(), slog.LevelDebug) {
+		return a.log
+	}
+	return slog.New(warnings{a.log.Handler()})
+}
+
+type warnings struct{ slog.Handler }
+
+func (w warnings) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && w.Handler.Enabled(ctx, l)
+}

@@ -33,6 +33,8 @@ func generatedFiles() []generated {
 		{"docs/cli.md", writeCLI},
 		{"docs/topics.md", writeTopics},
 		{"docs/processors.md", writeProcessors},
+		{"docs/metrics.md", writeMetrics},
+		{"configs/grafana/tapewatch.json", writeDashboard},
 	}
 }
 

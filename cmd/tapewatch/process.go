@@ -45,15 +45,20 @@ func newProcess(a *app) *process {
 	p := &process{app: a, log: a.log, registry: prometheus.NewRegistry(), started: time.Now()}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p.metrics = newMetrics(p.registry)
+	registerBuild(p.registry)
+	p.limit()
+	return p
+}
+
+// registerBuild adds the metric that says what this process is.
+func registerBuild(r prometheus.Registerer) {
 	b := thisBuild()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "tapewatch_build_info", Help: "Always 1; the labels say what this process is.",
 		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "go": b.Go},
 	})
 	info.Set(1)
-	p.registry.MustRegister(info)
-	p.limit()
-	return p
+	r.MustRegister(info)
 }
 
 // limit applies the limits of memory and processors.

@@ -33,7 +33,7 @@ func newReplay(a *app) *cobra.Command {
 		Long: "Runs a processor over its input topic, or over a file that dump wrote, and writes one output in protojson a line. From the\n" +
 			"start of the topic the outputs are byte for byte those that the live group wrote; a replay that starts elsewhere says\n" +
 			"that it is inexact. Nothing is written to Kafka.",
-		Example: "tapewatch replay --processor price_anomaly --out events.jsonl\ntapewatch replay --processor bars --in trades.tape.zst --parallel 4 --out bars.jsonl",
+		Example: "tapewatch replay --processor price_anomaly --out events.jsonl\ntapewatch replay --processor bars --in trades.tape.zst --parallel 4 --out bars.jsonl\ntapewatch replay --processor unusual_volume --in trades.tape.zst --topic market.trades --out events.jsonl",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.load(cmd); err != nil {
 				return err
@@ -43,7 +43,7 @@ func newReplay(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.processor, "processor", "", "processor to run")
 	cmd.Flags().StringVar(&f.in, "in", "", "file to read (.jsonl or .tape.zst, - for .jsonl on standard input) in place of the topic")
-	cmd.Flags().StringVar(&f.topic, "topic", "", "topic to read; it must be the processor's input")
+	cmd.Flags().StringVar(&f.topic, "topic", "", "topic to read, the processor's input; with --in another topic of the file, from which the stages in between are run too")
 	f.register(cmd)
 	cmd.Flags().StringVar(&f.out, "out", "-", "file of outputs, - for standard output")
 	cmd.Flags().StringVar(&f.letters, "letters", "", "file of the records that the processor refuses")
@@ -57,10 +57,6 @@ func newReplay(a *app) *cobra.Command {
 
 func (a *app) replay(ctx context.Context, f replayFlags) (err error) {
 	bound, err := a.settings.processor(f.processor)
-	if err != nil {
-		return err
-	}
-	from, err := a.replaySource(f, bound)
 	if err != nil {
 		return err
 	}
@@ -85,18 +81,60 @@ func (a *app) replay(ctx context.Context, f replayFlags) (err error) {
 	writer := replay.NewWriter(out, letters)
 	seen := startProgress(a, "replay "+bound.Name+", outputs", -1)
 	began := time.Now()
-	summary, err := replay.Run(ctx, replay.Options{
-		Bound: bound, From: from, Parallel: f.parallel, Policy: a.settings.timePolicy(), SchemaTypes: types,
-		Out: func(o replay.Output) error {
-			seen.count(1, outputTime(o))
-			return writer.Write(o)
-		},
+	summaries, err := a.runReplay(ctx, f, bound, types, func(o replay.Output) error {
+		seen.count(1, outputTime(o))
+		return writer.Write(o)
 	})
 	seen.done()
 	if err := errors.Join(err, writer.Flush()); err != nil {
 		return err
 	}
-	return a.replaySummary(&summary, time.Since(began))
+	took := time.Since(began)
+	for i := range summaries {
+		err = errors.Join(err, a.replaySummary(&summaries[i], took))
+	}
+	return err
+}
+
+// runReplay runs the processor alone, or behind the stages that lead from the file's topic to its input.
+func (a *app) runReplay(ctx context.Context, f replayFlags, b *processor.Bound, types func(uint32, []int) (string, error), out func(replay.Output) error) ([]replay.Summary, error) {
+	policy := a.settings.timePolicy()
+	if f.in == "" || f.topic == "" || f.topic == b.Input.Name {
+		from, err := a.replaySource(f, b)
+		if err != nil {
+			return nil, err
+		}
+		s, err := replay.Run(ctx, replay.Options{Bound: b, From: from, Parallel: f.parallel, Policy: policy, SchemaTypes: types, Out: out})
+		return []replay.Summary{s}, err
+	}
+	stages, err := replay.Stages(b.Definition, f.topic)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	bounds := []*processor.Bound{b}
+	for _, s := range stages {
+		bounds = append(bounds, a.settings.processors[s.Name].bound)
+	}
+	file, err := a.replayFile(f)
+	if err != nil {
+		return nil, err
+	}
+	return replay.Chain(ctx, replay.ChainOptions{Bounds: bounds, From: file, Policy: policy, SchemaTypes: types, Out: out})
+}
+
+// replayFile is the file of --in.
+func (a *app) replayFile(f replayFlags) (replay.File, error) {
+	if f.from != "beginning" || f.to != "end" || f.partition >= 0 {
+		return replay.File{}, usage("flag --in: it must stand without --from, --to and --partition")
+	}
+	file := replay.File{Path: f.in}
+	if f.skipBad {
+		file.BadLine = func(e *tape.LineError) error {
+			fmt.Fprintf(a.stderr, "%s: %v\n", f.in, e)
+			return nil
+		}
+	}
+	return file, nil
 }
 
 func outputTime(o replay.Output) schemas.Time {
@@ -123,17 +161,7 @@ func (a *app) replaySummary(s *replay.Summary, took time.Duration) error {
 // replaySource is the file, or the stretch of the input topic.
 func (a *app) replaySource(f replayFlags, b *processor.Bound) (replay.Source, error) {
 	if f.in != "" {
-		if f.topic != "" || f.from != "beginning" || f.to != "end" || f.partition >= 0 {
-			return nil, usage("flag --in: it must stand without --topic, --from, --to and --partition")
-		}
-		file := replay.File{Path: f.in}
-		if f.skipBad {
-			file.BadLine = func(e *tape.LineError) error {
-				fmt.Fprintf(a.stderr, "%s: %v\n", f.in, e)
-				return nil
-			}
-		}
-		return file, nil
+		return a.replayFile(f)
 	}
 	if f.topic != "" && f.topic != b.Input.Name && f.topic != a.settings.Kafka.Topic(b.Input.Name) {
 		return nil, usage("flag --topic is %s: it must be %s, the input of %s", f.topic, b.Input.Name, b.Name)

@@ -55,7 +55,7 @@ func (a *app) up(ctx context.Context, leave bool) (err error) {
 	r := &roll{}
 	if a.tree.Field("kafka.brokers").Origin == "default" {
 		o := a.settings.Broker
-		o.Log = a.log
+		o.Log = a.onlyWarnings()
 		broker, err := embedded.Start(o)
 		if err != nil {
 			return fmt.Errorf("%w (another address: -s broker.addr=127.0.0.1:0, a broker of your own: --brokers)", err)
