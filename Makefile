@@ -96,6 +96,15 @@ fuzz: ## every fuzz target in turn, T=30s each
 bench: ## benchmarks, ten rounds, into bench/latest.txt
 	mkdir -p bench
 	$(GO) test -run '^$$' -bench . -benchmem -count=10 -timeout=60m $(PACKAGES) | tee bench/latest.txt
+	$(MAKE) --no-print-directory bench-kafka
+
+.PHONY: bench-kafka
+bench-kafka: ## speed against a bare poll loop, and latency by stage, on a real Kafka: three minutes
+	TAPEWATCH_BENCH=1 $(GO) test -count=1 -v -timeout=30m -run 'Throughput|Latency' ./bench
+
+.PHONY: chaos
+chaos: ## exactly once under kill -9: 3,000,000 records, three processes, a broker restart; three minutes
+	TAPEWATCH_CHAOS=long TAPEWATCH_REQUIRE_KAFKA=1 $(GO) test -count=1 -v -timeout=30m ./stream/chaos
 
 .PHONY: bench-smoke
 bench-smoke: ## every benchmark once, so that none rots

@@ -23,7 +23,7 @@ import (
 
 const (
 	rate   = 10_000
-	warmUp = 12 * time.Second // a broker that has just started is several times slower
+	warmUp = 20 * time.Second // a broker that has just started is several times slower
 	// sourceLinger is what a latency-minded source waits for a batch to fill.
 	sourceLinger = 2 * time.Millisecond
 )
