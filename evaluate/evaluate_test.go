@@ -41,3 +41,25 @@ func TestNaiveVolumeAnchor(t *testing.T) {
 		}
 	}
 }
+
+// What price_anomaly reached on BTC as shipped; half a year takes seconds.
+func TestPriceAnomalyKeepsWhatItReached(t *testing.T) {
+	if testing.Short() {
+		t.Skip("half a year of minutes")
+	}
+	o := options("price_anomaly", bitfinex(t, "BTCUSD_2019H1")...)
+	o.Venue, o.Jumps, o.Ramps = "bitfinex", []float64{3}, []float64{3}
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := r.Rates[0]
+	if one.Background.Value > 2.2 {
+		t.Errorf("%.2f alarms a day, want 2.2 at most", one.Background.Value)
+	}
+	for _, i := range one.Injections {
+		if i.N < 140 || i.Found.Value < 0.97 {
+			t.Errorf("%s: found %.3f of %d, want 0.97 of 140 at least", i.Grade, i.Found.Value, i.N)
+		}
+	}
+}

@@ -81,7 +81,7 @@ func (r Rate) String() string {
 	switch {
 	case r == 0:
 		return "shipped"
-	case r >= 1:
+	case r >= 0.5:
 		return strconv.FormatFloat(float64(r), 'g', 4, 64) + "/day"
 	}
 	return strconv.FormatFloat(float64(r)*7, 'g', 4, 64) + "/week"

@@ -16,41 +16,50 @@ const (
 	day    = 24 * hour
 )
 
-// The one configuration for all series. sumOver is the window of unusual_volume.
+// settings of the engine.
+type settings struct {
+	window   int64   // length of the sums
+	halfLife int64   // of the level
+	rate     float64 // alarms a day that the threshold is calibrated to
+	quiet    int64   // after an alarm
+}
+
+// chosen is the one configuration for all series; the window is that of unusual_volume.
+func chosen() settings {
+	return settings{window: 15 * minute, halfLife: 2 * day, rate: 1.0 / 7, quiet: day}
+}
+
+// Constants that nobody has tuned.
 const (
-	sumOver    = 15 * minute
-	halfLife   = 2 * day
 	meanLife   = 28 * day
 	smoothing  = 0.05 // of the long mean, added before the logarithm is taken
 	leastAdded = 0.5
 	clipSigmas = 3
 	leastReach = 0.1
-	perWeek    = 1
 	eta        = 0.2
-	quiet      = day // after an alarm
 	hours      = 24
 	largest    = 20 // of a surprise, in logarithms
 )
 
 // A volume is the engine of unusual_volume for one plain series without peers: the logarithm of a sliding sum, less the profile of
 // the hour of the day, less an exponentially weighted level that outliers move little; its exponential is the ratio to what was
-// expected, and an alarm is a ratio beyond the threshold that hourly maxima of the last 13 weeks pass once a week.
+// expected, and an alarm is a ratio beyond the threshold that hourly maxima of the last 13 weeks pass as rarely as is wanted.
 type volume struct {
-	bar     int64
-	level   series.EW
-	mean    series.Level
-	profile *season.Profile
-	calib   calibration.Leg
-	plan    calibration.Plan
-	ring    []float64
-	n       int
-	until   int64
+	settings settings
+	level    series.EW
+	mean     series.Level
+	profile  *season.Profile
+	calib    calibration.Leg
+	plan     calibration.Plan
+	ring     []float64
+	n        int
+	until    int64
 	// What is left of the level and of the long mean after a bar.
 	decay, meanDecay float64
 }
 
 // newVolume makes the engine for bars of a length in ns.
-func newVolume(bar int64) (*volume, error) {
+func newVolume(bar int64, s settings) (*volume, error) {
 	if bar <= 0 {
 		return nil, fmt.Errorf("length of a bar is %d ns: it must be above zero", bar)
 	}
@@ -59,11 +68,11 @@ func newVolume(bar int64) (*volume, error) {
 		return nil, err
 	}
 	v := &volume{
-		bar: bar, profile: season.NewProfile(hours), ring: make([]float64, max(sumOver/bar, 1)),
+		settings: s, profile: season.NewProfile(hours), ring: make([]float64, max(s.window/bar, 1)),
 		plan: calibration.Plan{
-			Layout: layout, Population: calibration.Population{Version: 1, Daily: 2.5, Weekly: 4}, Rate: perWeek / 7.0, Eta: eta,
+			Layout: layout, Population: calibration.Population{Version: 1, Daily: 2.5, Weekly: 4}, Rate: s.rate, Eta: eta,
 		},
-		decay: fixed.Decay(bar, halfLife), meanDecay: fixed.Decay(bar, meanLife),
+		decay: fixed.Decay(bar, s.halfLife), meanDecay: fixed.Decay(bar, meanLife),
 	}
 	return v, v.plan.Validate()
 }
@@ -88,7 +97,7 @@ func (e *volume) step(at int64, value float64) bool {
 	threshold, _ := e.calib.Threshold()
 	alarm := ratio >= threshold && at >= e.until
 	if alarm {
-		e.until = at + quiet
+		e.until = at + e.settings.quiet
 	}
 	e.calib.Observe(&e.plan, at, ratio)
 	e.profile.Add(slot, season.Hour(at), x-e.level.Mean())

@@ -3,6 +3,7 @@ package nab
 import (
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,7 +101,7 @@ func TestVolumeEngineIsCausal(t *testing.T) {
 		}
 		s.values = append(s.values, v)
 	}
-	all, err := s.alarms()
+	all, err := s.alarms(chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func TestVolumeEngineIsCausal(t *testing.T) {
 		t.Fatalf("alarms at %v: the burst at 2500 must be among them", all)
 	}
 	s.at, s.values = s.at[:2501], s.values[:2501]
-	prefix, err := s.alarms()
+	prefix, err := s.alarms(chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,5 +117,33 @@ func TestVolumeEngineIsCausal(t *testing.T) {
 		if a != all[i] {
 			t.Errorf("alarm %d of the prefix is at %d, of the whole at %d", i, a, all[i])
 		}
+	}
+}
+
+// The score does not hang on one lucky setting: of 36 neighbours the middle one keeps 60.
+func TestNeighboursOfTheSettings(t *testing.T) {
+	if testing.Short() {
+		t.Skip("36 runs")
+	}
+	all := corpus(t)
+	var scores []float64
+	for _, w := range []int64{5 * minute, 15 * minute, hour} {
+		for _, h := range []int64{6 * hour, 2 * day} {
+			for _, rate := range []float64{1.0 / 3, 1.0 / 7, 1.0 / 14} {
+				for _, q := range []int64{day, 2 * day} {
+					r, err := score(all, settings{window: w, halfLife: h, rate: rate, quiet: q})
+					if err != nil {
+						t.Fatal(err)
+					}
+					scores = append(scores, r.Profiles[0].Score)
+				}
+			}
+		}
+	}
+	slices.Sort(scores)
+	n := len(scores)
+	t.Logf("standard over %d settings: least %.1f, median %.1f, most %.1f", n, scores[0], (scores[n/2]+scores[(n-1)/2])/2, scores[n-1])
+	if scores[n/2] < 60 {
+		t.Errorf("the middle of the neighbours scores %.1f, want at least 60", scores[n/2])
 	}
 }

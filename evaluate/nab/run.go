@@ -35,10 +35,15 @@ func Run(dir string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	return score(all, chosen())
+}
+
+func score(all []dataset, s settings) (*Result, error) {
 	out := &Result{}
+	var err error
 	alarms := make([][]int, len(all))
 	for i := range all {
-		if alarms[i], err = all[i].alarms(); err != nil {
+		if alarms[i], err = all[i].alarms(s); err != nil {
 			return nil, fmt.Errorf("running the volume engine on %s: %w", all[i].name, err)
 		}
 	}
@@ -59,11 +64,11 @@ func Run(dir string) (*Result, error) {
 }
 
 // alarms runs the volume engine over a series and returns the rows of its alarms.
-func (s *dataset) alarms() ([]int, error) {
+func (s *dataset) alarms(with settings) ([]int, error) {
 	if len(s.at) < 2 {
 		return nil, fmt.Errorf("series has %d rows: it must have two at least", len(s.at))
 	}
-	v, err := newVolume(s.at[1] - s.at[0])
+	v, err := newVolume(s.at[1]-s.at[0], with)
 	if err != nil {
 		return nil, err
 	}
