@@ -71,5 +71,5 @@ func New(c Config, w io.Writer, getenv func(string) string) (*slog.Logger, error
 	if c.Format == "json" || c.Format == "auto" && !Terminal(w) {
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), nil
 	}
-	return slog.New(tint.NewHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !Colour(w, getenv)})), nil
+	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !Colour(w, getenv)})), nil
 }

@@ -183,7 +183,7 @@ func parse(s sr.Schema) ([]string, error) {
 		return nil, fmt.Errorf("it is of type %s: it must be Protobuf", s.Type)
 	}
 	text := comment.ReplaceAllString(s.Schema, "")
-	if p := packageLine.FindStringSubmatch(text); p == nil || p[1] != "tapewatch.v1" {
+	if p := packageLine.FindStringSubmatch(text); len(p) < 2 || p[1] != "tapewatch.v1" {
 		return nil, errors.New("it must be of package tapewatch.v1")
 	}
 	var names []string

@@ -19,7 +19,7 @@ func TestSecretNeverPrints(t *testing.T) {
 		t.Fatal(err)
 	}
 	for how, got := range map[string]string{
-		"%v": fmt.Sprintf("%v", s), "%s": fmt.Sprintf("%s", s), "%q": fmt.Sprintf("%q", s), "%#v": fmt.Sprintf("%#v", s),
+		"%v": fmt.Sprintf("%v", s), "%q": fmt.Sprintf("%q", s), "%#v": fmt.Sprintf("%#v", s),
 		"struct": fmt.Sprintf("%+v", struct{ P Secret }{s}), "json": string(asJSON), "log": log.String(),
 	} {
 		if strings.Contains(got, text) || !strings.Contains(got, Masked) {
