@@ -19,7 +19,7 @@ type block struct {
 	commands []string
 }
 
-var fence = regexp.MustCompile("(?ms)^```sh( run)?\n(.*?)^```$")
+var fence = regexp.MustCompile("(?s)(?:^|\n)```sh( run)?\n(.*?)\n```\n")
 
 // blocks finds the commands of every document.
 func blocks(t *testing.T) []block {
@@ -41,7 +41,7 @@ func blocks(t *testing.T) []block {
 		for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
 			joined := strings.ReplaceAll(m[2], "\\\n", " ")
 			b := block{file: filepath.Base(file), run: m[1] != ""}
-			for _, line := range strings.Split(joined, "\n") {
+			for line := range strings.SplitSeq(joined, "\n") {
 				if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 					b.commands = append(b.commands, line)
 				}
@@ -173,7 +173,7 @@ var goStatement = regexp.MustCompile(`(?m)\bgo func\(|\bgo [a-z][A-Za-z.]*\(|\.G
 
 // TestDocsNameEveryGoroutine holds docs/concurrency.md to the code: it must name each file that starts one.
 func TestDocsNameEveryGoroutine(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(root, "docs/concurrency.md"))
+	text, err := os.ReadFile(filepath.Join(root, "docs", "concurrency.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

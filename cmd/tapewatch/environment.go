@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tapewatch/tapewatch/internal/config"
@@ -65,7 +66,7 @@ func aliases(t *config.Tree) []config.Alias {
 	all := knobs
 	for _, n := range watchdogNames {
 		upper := strings.ToUpper(n)
-		all = append(all[:len(all):len(all)],
+		all = append(slices.Clip(all),
 			knob{"ENABLE_" + upper + "_WATCHDOG", []string{"processors." + n + ".enabled"}, withWatchdog},
 			knob{upper + "_CHECK_INTERVAL", []string{"processors." + n + ".check_interval"}, eventTime})
 	}

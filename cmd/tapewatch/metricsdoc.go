@@ -62,7 +62,7 @@ func describe(c prometheus.Collector) []metricFamily {
 			continue
 		}
 		f := metricFamily{name: m[1], help: strings.ReplaceAll(m[2], `\"`, `"`)}
-		for _, l := range strings.Split(m[3], ",") {
+		for l := range strings.SplitSeq(m[3], ",") {
 			if name, _, ok := strings.Cut(l, "="); ok {
 				f.labels = append(f.labels, name)
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -84,7 +85,7 @@ func (p *printer) print(r *kgo.Record) (bool, error) {
 // text is the record in JSON, or its bytes and why it cannot be read.
 func (p *printer) text(typ, content string, value []byte) string {
 	if p.topic.Name == schemas.DeadLetters.Name || value == nil {
-		return fmt.Sprintf("%x", value)
+		return hex.EncodeToString(value)
 	}
 	m, err := p.dec.Decode(typ, content, value)
 	if err != nil {

@@ -39,7 +39,7 @@ func TestReferenceIsFresh(t *testing.T) {
 func TestReferenceLoads(t *testing.T) {
 	_, defaults := newSettings()
 	_, tree := newSettings()
-	if _, err := tree.Load(config.Options{Files: []string{filepath.Join(root, "configs/reference.yaml")}}); err != nil {
+	if _, err := tree.Load(config.Options{Files: []string{filepath.Join(root, "configs", "reference.yaml")}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range tree.Fields() {
@@ -57,7 +57,7 @@ func TestReferenceLoads(t *testing.T) {
 
 func TestReferenceExamplesLoad(t *testing.T) {
 	s, tree := newSettings()
-	if _, err := tree.Load(config.Options{Files: []string{filepath.Join(root, "configs/tapewatch.yaml")}, Aliases: aliases(tree)}); err != nil {
+	if _, err := tree.Load(config.Options{Files: []string{filepath.Join(root, "configs", "tapewatch.yaml")}, Aliases: aliases(tree)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.bind(); err != nil {
@@ -120,7 +120,7 @@ type rule struct {
 
 func rules(t *testing.T) []rule {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "configs/prometheus/alerts.yml"))
+	text, err := os.ReadFile(filepath.Join(root, "configs", "prometheus", "alerts.yml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func rules(t *testing.T) []rule {
 }
 
 func TestReferenceRunbookHasEveryAlert(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(root, "docs/runbook.md"))
+	text, err := os.ReadFile(filepath.Join(root, "docs", "runbook.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestReferencePrometheus(t *testing.T) {
 	if err := os.WriteFile(panels, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(root, "configs/prometheus")
+	dir := filepath.Join(root, "configs", "prometheus")
 	for _, args := range [][]string{
 		{"check", "config", "--syntax-only", filepath.Join(dir, "prometheus.yml")},
 		{"check", "rules", filepath.Join(dir, "alerts.yml")},

@@ -45,7 +45,10 @@ func supervise(ctx context.Context, c supervisionConfig, log *slog.Logger, name 
 	for {
 		began := time.Now()
 		err := run(ctx)
-		if err == nil || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // stopped: what a part says then is no failure
+		}
+		if err == nil {
 			return nil
 		}
 		if time.Since(began) >= c.WellAfter {

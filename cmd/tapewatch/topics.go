@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,7 @@ func newTopicsList(a *app) *cobra.Command {
 			for _, r := range rows {
 				count, offsets := int(r.Topic.Partitions), "-"
 				if r.Exists {
-					count, offsets = r.Partitions, fmt.Sprint(r.Offsets)
+					count, offsets = r.Partitions, strconv.FormatInt(r.Offsets, 10)
 				} else if !offline {
 					offsets = "missing"
 				}

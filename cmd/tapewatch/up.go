@@ -48,7 +48,7 @@ func (r *roll) write(a *app) {
 	for _, l := range r.idle {
 		fmt.Fprintf(w, "not running\t%s\t%s\n", l[0], l[1])
 	}
-	w.Flush()
+	_ = w.Flush() // standard error is gone: there is nobody to tell
 }
 
 func (a *app) up(ctx context.Context, leave bool) (err error) {

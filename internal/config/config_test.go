@@ -184,9 +184,9 @@ func TestSecretsComeFromFilesAndAreMasked(t *testing.T) {
 }
 
 func TestReferenceLoadsToTheDefaults(t *testing.T) {
-	tree, b := mounted()
+	_, b := mounted()
 	b.Key = ""
-	tree = &Tree{}
+	tree := &Tree{}
 	tree.Add("broker", "The broker.", b)
 	want := *b
 	var text bytes.Buffer

@@ -47,7 +47,7 @@ func (t *Tree) sections() []section {
 // WriteReference writes every setting with its default and meaning as a YAML file that loads.
 func (t *Tree) WriteReference(w io.Writer, heading string) error {
 	var b strings.Builder
-	for _, line := range strings.Split(strings.TrimSpace(heading), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(heading), "\n") {
 		b.WriteString(strings.TrimRight("# "+line, " ") + "\n")
 	}
 	var open []string

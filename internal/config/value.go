@@ -211,7 +211,7 @@ func listOf(text string, elem reflect.Type) ([]any, bool) {
 			return nil, true
 		}
 		var out []any
-		for _, s := range strings.Split(text, ",") {
+		for s := range strings.SplitSeq(text, ",") {
 			out = append(out, strings.TrimSpace(s))
 		}
 		return out, true
