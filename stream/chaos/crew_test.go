@@ -52,6 +52,19 @@ func chaosConfig(atLeastOnce bool) stream.Config {
 	return c
 }
 
+// bound gives price_anomaly knobs at which the load's jumps raise events.
+func bound(name string) (*processor.Bound, error) {
+	d, err := processor.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	config := ""
+	if name == detector {
+		config = `{"window":"1m","cool_down":"1m","quiet_for":"1m"}`
+	}
+	return d.BindJSON([]byte(config))
+}
+
 // member is one process of the groups.
 func member() error {
 	slot, err := strconv.Atoi(os.Getenv(slotVariable))
@@ -66,11 +79,7 @@ func member() error {
 	names := strings.Split(os.Getenv(namesVariable), ",")
 	errs := make(chan error, len(names))
 	for _, name := range names {
-		d, err := processor.Lookup(name)
-		if err != nil {
-			return err
-		}
-		b, err := d.Bind(nil)
+		b, err := bound(name)
 		if err != nil {
 			return err
 		}

@@ -68,6 +68,13 @@ func (l Load) time(n int) schemas.Time {
 	return begin + schemas.Time(int64(n)*int64(time.Second)/int64(l.PerSecond)) + 1
 }
 
+// price is a level with noise below one percent, which jumps by a sixth and back every 1500 trades of the key, so that
+// detectors have something to say.
+func price(n, ofKey int) int64 {
+	noise := int64(n*7919) % 10_007
+	return 1_000_000 + noise + int64(ofKey/1500%2)*170_000
+}
+
 type writer struct {
 	client     *kgo.Client
 	topic      string
@@ -85,7 +92,7 @@ func (l Load) Trade(n int) *schemas.Trade {
 			Source: Source, Venue: "chaos", Symbol: symbol, Id: strconv.Itoa(n), EventTime: int64(l.time(n)), ReceiveTime: int64(l.time(n)) + 2_000_000,
 			Sequence: uint64(n),
 		},
-		Price:    schemas.NewDecimal(int64(1_000_000+(n*7919)%100_003), -2),
+		Price:    schemas.NewDecimal(price(n, n/l.Keys), -2),
 		Quantity: schemas.NewDecimal(int64(1+n%97), -3), TakerSide: schemas.Side_SIDE_BUY,
 	}
 }
