@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -52,24 +50,6 @@ func row(e sinks.Entry) ([]any, error) {
 		assets, ev.Description, evidence, measures, ev.Source, ev.GetPosition().GetTopic(), ev.GetPosition().GetPartition(), ev.GetPosition().GetOffset(), ev.ConfigHash,
 		e.At.Topic, e.At.Number, e.Offset, e.Published.UTC(),
 	}, nil
-}
-
-// makeRows makes the rows of a batch on every core: as JSON they take as long to make as half of their way into the table.
-func makeRows(entries []sinks.Entry) ([][]any, error) {
-	rows := make([][]any, len(entries))
-	part := max(256, (len(entries)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
-	var group errgroup.Group
-	for from := 0; from < len(entries); from += part {
-		group.Go(func() (err error) {
-			for i := from; i < min(from+part, len(entries)); i++ {
-				if rows[i], err = row(entries[i]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return rows, group.Wait()
 }
 
 // measuresOf writes the measures as {"name": value}; JSON has no NaN or infinity, so those become text as in protojson.

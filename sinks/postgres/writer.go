@@ -96,15 +96,18 @@ func (w *writer) Write(ctx context.Context, b sinks.Batch) (sinks.Result, error)
 		return sinks.Result{}, err
 	}
 	kept := w.withinRetention(b.Entries)
-	rows, err := makeRows(kept)
-	if err != nil {
-		return sinks.Result{}, err
+	rows := make([][]any, len(kept))
+	for i := range kept {
+		var err error
+		if rows[i], err = row(kept[i]); err != nil {
+			return sinks.Result{}, err
+		}
 	}
 	if err := w.ensure(ctx, kept); err != nil {
 		return sinks.Result{}, err
 	}
 	var inserted int64
-	err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) (err error) {
+	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) (err error) {
 		if err := move(ctx, tx, b); err != nil {
 			return err
 		}
