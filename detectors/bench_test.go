@@ -8,8 +8,9 @@ import (
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
 
-// sample is a record that a topic's processors read, made anew by each call with the next sequence number.
-func sample(topic schemas.Topic) func(seq uint64, at schemas.Time) schemas.Message {
+// sample is a record that a topic's processors read, made anew by each call with the next sequence number, and the time between
+// two of them.
+func sample(topic schemas.Topic) (fresh func(seq uint64, at schemas.Time) schemas.Message, every time.Duration) {
 	meta := &schemas.Meta{Source: "s", Venue: "v", Symbol: "BTC-USD"}
 	switch topic.Name {
 	case schemas.MarketTrades.Name:
@@ -18,7 +19,7 @@ func sample(topic schemas.Topic) func(seq uint64, at schemas.Time) schemas.Messa
 			meta.Sequence, meta.EventTime = seq, int64(at)
 			trade.Price.Mantissa = 6134500 + int64(seq%7)
 			return trade
-		}
+		}, 10 * time.Millisecond
 	case schemas.MarketBaskets.Name:
 		bar := &schemas.Bar{Meta: meta, Volume: schemas.NewDecimal(0, -2), Basket: "venue:v"}
 		return func(seq uint64, at schemas.Time) schemas.Message {
@@ -26,15 +27,15 @@ func sample(topic schemas.Topic) func(seq uint64, at schemas.Time) schemas.Messa
 			meta.EventTime, bar.Start, bar.End = int64(end), int64(end.Add(-time.Minute)), int64(end)
 			bar.Volume.Mantissa, bar.Trades = 1000+int64(seq%7), 10
 			return bar
-		}
+		}, time.Minute
 	}
-	return nil
+	return nil, 0
 }
 
 // driven makes an instance with the defaults and a function that gives it the next record, and time every step.
 func driven(t testing.TB, def *processor.Definition) (p processor.Processor, next func()) {
 	t.Helper()
-	fresh := sample(def.Input)
+	fresh, every := sample(def.Input)
 	if fresh == nil {
 		t.Fatalf("%s reads %s: give it a sample record here", def.Name, def.Input.Name)
 	}
@@ -47,7 +48,7 @@ func driven(t testing.TB, def *processor.Definition) (p processor.Processor, nex
 	seq, at, reached := uint64(0), t0, t0
 	return p, func() {
 		seq++
-		at = at.Add(10 * time.Millisecond)
+		at = at.Add(every)
 		m := fresh(seq, at)
 		p.OnRecord(schemas.Record{Message: m, Time: schemas.TimeOf(m), Offset: int64(seq)}, emit)
 		if at.Floor(def.Step) > reached {

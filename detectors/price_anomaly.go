@@ -125,7 +125,7 @@ type priceAnomaly struct {
 	spoiled int64
 	// digits is the finest exponent that a price was quoted with.
 	digits int32
-	// late and held count records within the window that were too late, and prints held back.
+	// late and held count the records of the open minute that were too late, and the prints held back.
 	late, held uint32
 
 	closes closes

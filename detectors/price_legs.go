@@ -84,7 +84,8 @@ func (p *priceAnomaly) closeMinute(emit processor.Emit) {
 	if before := p.closes.ago(0); before > 0 {
 		p.score(start, before, spot)
 	}
-	p.closes.push(spot)
+	p.closes.push(minuteClose{price: spot, late: p.late, held: p.held})
+	p.late, p.held = 0, 0
 	if past := p.closes.ago(int(p.cfg.Window.D() / time.Minute)); past > 0 {
 		p.judge(moment{at: end, spot: spot, past: past, scores: p.last, minute: true}, emit)
 	} else {

@@ -17,15 +17,15 @@ func (p *priceAnomaly) report(m moment, v verdictOf, status string, emit process
 	p.explain(ev, m)
 	e.Description = p.sentence(m, v, status)
 	emit(e)
-	p.late, p.held = 0, 0
 }
 
 func (p *priceAnomaly) event(m moment, typ, severity, status string) *schemas.Event {
+	late, _ := p.closes.counts()
 	return &schemas.Event{
 		Type: typ, Severity: severity, Status: status, Assets: assetsOf(p.key.Symbol), EventTime: int64(m.at),
 		DedupKey: schemas.DedupKey(priceAnomalyName, priceAnomalyVersion, p.key.String(), schemas.Time(p.episode.Onset())),
 		Evidence: &schemas.Evidence{
-			WindowStart: int64(m.at.Add(-p.cfg.Window.D())), WindowEnd: int64(m.at), LateRecords: p.late, Series: p.closes.list(),
+			WindowStart: int64(m.at.Add(-p.cfg.Window.D())), WindowEnd: int64(m.at), LateRecords: late + p.late, Series: p.closes.list(),
 		},
 	}
 }
@@ -76,8 +76,8 @@ func (p *priceAnomaly) explain(ev *schemas.Evidence, m moment) {
 	list.add("level_pct", 100*p.vol.level(), "percent")
 	list.add("season", p.vol.season(m.at-1), "")
 	list.add("threshold_pct", p.cfg.ThresholdPct, "percent")
-	if p.held > 0 {
-		list.add("prints_held_back", float64(p.held), "")
+	if _, held := p.closes.counts(); held+p.held > 0 {
+		list.add("prints_held_back", float64(held+p.held), "")
 	}
 	ev.Measures = list
 }
@@ -160,7 +160,8 @@ func (p *priceAnomaly) reportBadTick(at schemas.Time, emit processor.Emit) {
 	list.add("current_price", worst, "")
 	list.add("past_price", median, "")
 	list.add("change_pct", off, "percent")
-	list.add("prints_held_back", float64(p.held), "")
+	_, held := p.closes.counts()
+	list.add("prints_held_back", float64(held+p.held), "")
 	ev.Measures = list
 	emit(&schemas.Event{
 		Type: "bad_tick", Severity: schemas.Low, Status: schemas.Resolved, Assets: assetsOf(p.key.Symbol), EventTime: int64(at), Evidence: ev,
@@ -168,5 +169,4 @@ func (p *priceAnomaly) reportBadTick(at schemas.Time, emit processor.Emit) {
 		Description: p.key.Symbol + " on " + p.key.Venue + " printed " + number(worst, 8) + ", " + number(math.Abs(off), 3) +
 			" % off the median of the last prints, and came back at once.",
 	})
-	p.held = 0
 }

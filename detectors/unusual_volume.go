@@ -124,10 +124,17 @@ func (u *unusualVolume) OnRecord(rec schemas.Record, _ processor.Emit) {
 	m := u.member(bar.Meta)
 	end := schemas.Time(bar.End)
 	if end <= u.closed {
-		m.late++
+		if old := &m.ring[slotOf(end)]; old.end != end || !old.complete { // else it comes twice
+			m.late++
+		}
 		return
 	}
-	if i, found := slices.BinarySearchFunc(m.ahead, end, func(b minuteBar, at schemas.Time) int { return int(b.end - at) }); !found && len(m.ahead) < maxAhead {
+	i, found := slices.BinarySearchFunc(m.ahead, end, func(b minuteBar, at schemas.Time) int { return int(b.end - at) })
+	switch {
+	case found:
+	case len(m.ahead) == maxAhead:
+		m.late++ // it counts as missing: two days ahead of the slowest member is no market any more
+	default:
 		m.ahead = slices.Insert(m.ahead, i, minuteBar{
 			end: end, volume: float32(bar.Volume.Float()), close: float32(bar.Close.Float()), trades: bar.Trades, rush: bar.RushOrders, complete: !bar.Incomplete,
 		})

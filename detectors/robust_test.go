@@ -1,0 +1,88 @@
+package detectors
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
+	"github.com/tapewatch/tapewatch/stream/processor/feed"
+)
+
+// play runs messages with the default settings and returns the events without where their input lay.
+func play(t *testing.T, def *processor.Definition, messages []schemas.Message) []string {
+	t.Helper()
+	bound, err := def.Bind(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inputs, err := feed.Inputs(def.Input, messages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink := &feed.Recorder{Bare: true}
+	task := processor.NewTask(bound, 0, 0, processor.DefaultTimePolicy(), sink, feed.History(inputs))
+	for _, in := range inputs {
+		task.Process(in)
+	}
+	return sink.Lines
+}
+
+func isTick(m schemas.Message) bool { _, ok := m.(*schemas.Tick); return ok }
+
+func isGap(m schemas.Message) bool { _, ok := m.(*schemas.Gap); return ok }
+
+// One record in a hundred comes again, up to twenty records later: the events are the same to the byte.
+func TestDuplicatesChangeNothing(t *testing.T) {
+	for name, generate := range generators {
+		def, err := processor.Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := rand.New(rand.NewPCG(5, 5))
+		messages := slices.DeleteFunc(generate(r, 76), isGap)
+		var doubled []schemas.Message
+		for i, m := range messages {
+			doubled = append(doubled, m)
+			if again := messages[max(i-r.IntN(20), 0)]; r.IntN(100) == 0 && !isTick(again) {
+				doubled = append(doubled, again)
+			}
+		}
+		if len(doubled) == len(messages) {
+			t.Fatal("nothing was doubled")
+		}
+		if diff := cmp.Diff(play(t, def, messages), play(t, def, doubled)); diff != "" {
+			t.Errorf("%s: duplicates change the events:\n%s", name, diff)
+		}
+	}
+}
+
+// The members' bars of a minute may come in any order, as the partitions raced: the events are the same to the byte.
+func TestBasketsAreOrderBlind(t *testing.T) {
+	def, err := processor.Lookup("unusual_volume")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(6, 6))
+	messages := baskets(r, 76)
+	shuffled := slices.Clone(messages)
+	for from := 0; from < len(shuffled); {
+		to := from
+		for to < len(shuffled) && !isTick(shuffled[to]) {
+			to++
+		}
+		r.Shuffle(to-from, func(i, j int) { shuffled[from+i], shuffled[from+j] = shuffled[from+j], shuffled[from+i] })
+		from = to + 1
+	}
+	want := play(t, def, messages)
+	if !strings.Contains(strings.Join(want, ""), "unusual_volume") {
+		t.Fatal("no event: nothing was tested")
+	}
+	if diff := cmp.Diff(want, play(t, def, shuffled)); diff != "" {
+		t.Errorf("the order of members changes the events:\n%s", diff)
+	}
+}
