@@ -116,11 +116,14 @@ func (w *wire) text() string {
 
 // plain reports whether all bytes are ASCII, as venue text is.
 func plain(v []byte) bool {
-	var or byte
-	for _, c := range v {
-		or |= c
+	var or uint64
+	for ; len(v) >= 8; v = v[8:] {
+		or |= binary.LittleEndian.Uint64(v)
 	}
-	return or < 0x80
+	for _, c := range v {
+		or |= uint64(c)
+	}
+	return or&0x8080808080808080 == 0
 }
 
 func (w *wire) decimal(into *Decimal) *Decimal {

@@ -1,0 +1,66 @@
+package proofs
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/valyala/fastjson"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+// liveEqualsReplay replays the topics through both detectors at 1, 2 and 4 partitions in parallel: the bytes of every event
+// must be those of the live run.
+func liveEqualsReplay(t *testing.T, p *pipeline, events map[string]string) {
+	t.Helper()
+	for _, parallel := range []int{1, 2, 4} {
+		got := map[string]string{}
+		for _, name := range []string{"price_anomaly", "unusual_volume"} {
+			out := filepath.Join(t.TempDir(), "events.jsonl")
+			p.run("replay", "--processor", name, "--out", out, "--parallel", strconv.Itoa(parallel))
+			readEvents(t, out, got)
+		}
+		compare(t, fmt.Sprintf("replayed at %d in parallel", parallel), events, got)
+	}
+}
+
+func readEvents(t *testing.T, file string, into map[string]string) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		id := fastjson.GetString(lines.Bytes(), "id")
+		if _, twice := into[id]; twice || id == "" {
+			t.Errorf("%s: id %q twice or empty", file, id)
+		}
+		into[id] = lines.Text()
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bareEvent leaves out where the input lay.
+func bareEvent(t *testing.T, text string) string {
+	t.Helper()
+	var e schemas.Event
+	if err := protojson.Unmarshal([]byte(text), &e); err != nil {
+		t.Fatal(err)
+	}
+	e.Position = nil
+	out, err := schemas.MarshalJSON(&e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
