@@ -77,7 +77,7 @@ func (p *process) sink(ctx context.Context, g *errgroup.Group, name string) erro
 }
 
 func newSink(a *app) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "sink NAME...", Short: "Write events to Postgres or Redis", Args: someArgs(1, -1), ValidArgs: sinkNames,
 		Long: "Runs each named sink (postgres, redis) as its own consumer group of the events topic. While the system behind a sink is\ndown its group waits and loses nothing; each event is written exactly once.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -100,6 +100,8 @@ func newSink(a *app) *cobra.Command {
 			})
 		},
 	}
+	slotFlags(cmd)
+	return cmd
 }
 
 // sinkConfigured says why a sink cannot run.
