@@ -1,3 +1,4 @@
 // Package proofs holds the tests that stand behind docs/proofs.md: the built binary on real Kafka, Postgres and Redis, judged
-// from outside. Each runs in a short form in `go test`, and in the form of the document with TAPEWATCH_PROOF=full.
+// from outside. TAPEWATCH_PROOF=short runs them
+// in a short form, TAPEWATCH_PROOF=full in the form of the document; without it they are skipped.
 package proofs

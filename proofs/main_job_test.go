@@ -187,6 +187,7 @@ func (p *pipeline) redisIDs() []string {
 // TestMainJobSimulated runs 64 simulated instruments with low knobs through the whole path; at least 1,000 events must be in
 // all three sinks (200 in the short form).
 func TestMainJobSimulated(t *testing.T) {
+	asked(t)
 	brokers := testservices.Kafka(t)
 	p := install(t, brokers, "sim1.", 8, lowKnobs...)
 	p.simulate()
@@ -223,6 +224,7 @@ func (p *pipeline) simulate() {
 
 // TestMainJobRecorded plays the recorded Binance day through the whole path: every trade of the file is in market.trades once.
 func TestMainJobRecorded(t *testing.T) {
+	asked(t)
 	file := filepath.Join(testservices.DataDir(t), "hftbacktest", "usdm", "btcusdt_20240808.gz")
 	brokers := testservices.Kafka(t)
 	p := install(t, brokers, "rec1.", 8, lowKnobs...)
