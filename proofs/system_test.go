@@ -22,13 +22,13 @@ import (
 )
 
 // full reports whether the form of docs/proofs.md is asked for.
-func full() bool { return os.Getenv("TAPEWATCH_PROOF") == "full" }
+func full() bool { return os.Getenv("PROOFS") == "full" }
 
 // asked skips a proof that nobody asked for: each takes minutes, and cmd/tapewatch runs the same path in its tests.
 func asked(t *testing.T) {
 	t.Helper()
-	if os.Getenv("TAPEWATCH_PROOF") == "" {
-		t.Skip("SKIPPED, nothing was tested: proofs take minutes; TAPEWATCH_PROOF=short or full runs them")
+	if os.Getenv("PROOFS") == "" {
+		t.Skip("SKIPPED, nothing was tested: proofs take minutes; PROOFS=short or full runs them")
 	}
 }
 
