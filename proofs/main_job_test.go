@@ -185,7 +185,7 @@ func (p *pipeline) redisIDs() []string {
 }
 
 // TestMainJobSimulated runs 64 simulated instruments with low knobs through the whole path; at least 1,000 events must be in
-// all three sinks (200 in the short form).
+// all three sinks (100 in the short form).
 func TestMainJobSimulated(t *testing.T) {
 	asked(t)
 	brokers := testservices.Kafka(t)
@@ -193,7 +193,7 @@ func TestMainJobSimulated(t *testing.T) {
 	p.simulate()
 	p.drain()
 	events := p.events(false)
-	least := 200
+	least := 100
 	if full() {
 		least = 1000
 	}
