@@ -3,6 +3,7 @@ package stream_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,13 +182,13 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	got := map[string]float64{}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			key := f.GetName()
+			key := []string{f.GetName()}
 			for _, l := range m.GetLabel() {
 				if l.GetName() == "outcome" || l.GetName() == "severity" {
-					key += " " + l.GetValue()
+					key = append(key, l.GetValue())
 				}
 			}
-			got[key] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			got[strings.Join(key, " ")] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
 	if got["tapewatch_transactions_total aborted"] < 1 || got["tapewatch_transactions_total committed"] < 1 {
