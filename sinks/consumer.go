@@ -17,6 +17,7 @@ import (
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/cluster"
+	"github.com/tapewatch/tapewatch/stream/deadletter"
 )
 
 // Options are what a Consumer is made from.
@@ -105,7 +106,7 @@ func (c *Consumer) session(ctx context.Context) error {
 	made := make(chan struct{})
 	opts := append(c.options.Cluster.Options(c.log),
 		kgo.ConsumerGroup(c.Group()), kgo.ConsumeTopics(names...),
-		kgo.DisableAutoCommit(),
+		kgo.DisableAutoCommit(), kgo.ProducerBatchMaxBytes(deadletter.BatchBytes),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.SessionTimeout(c.config.SessionTimeout.D()), kgo.HeartbeatInterval(c.config.SessionTimeout.D()/6),
 		kgo.RebalanceTimeout(2*c.config.SessionTimeout.D()),
