@@ -96,8 +96,7 @@ func (s *session) endError(err error, began time.Time) error {
 	if errors.Is(err, kerr.ProducerFenced) || errors.Is(err, kerr.InvalidProducerEpoch) {
 		s.group.meter.m.fenced.WithLabelValues(s.group.bound.Name).Inc()
 		if age := wallClock().Sub(began); age < s.group.config.Transaction {
-			return fmt.Errorf("%w: slot %d (transactional id %s) was taken over; give each process a slot of its own (--slot): %w",
-				ErrFenced, s.group.options.Slot, s.group.instanceID(), err)
+			return s.group.takenOver(err)
 		}
 		return fmt.Errorf("the broker ended the transaction at its timeout of %v: %w", s.group.config.Transaction, err)
 	}
@@ -110,8 +109,7 @@ func (s *session) fatal(failed error) error {
 	case errors.Is(failed, ErrRefused), errors.Is(failed, kgo.ErrClientClosed):
 		return failed
 	case errors.Is(failed, kerr.ProducerFenced), errors.Is(failed, kerr.InvalidProducerEpoch):
-		return fmt.Errorf("%w: slot %d (transactional id %s) was taken over; give each process a slot of its own (--slot): %w",
-			ErrFenced, s.group.options.Slot, s.group.instanceID(), failed)
+		return s.group.takenOver(failed)
 	}
 	return nil
 }

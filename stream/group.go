@@ -83,7 +83,7 @@ func NewGroup(o GroupOptions) (*Group, error) {
 func (g *Group) Run(ctx context.Context) error {
 	failures := 0
 	for {
-		commits, err := g.session(ctx)
+		commits, member, err := g.session(ctx)
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = nil // stopped before there was anything to commit
 		}
@@ -106,18 +106,54 @@ func (g *Group) Run(ctx context.Context) error {
 			return nil
 		case <-time.After(min(100*time.Millisecond<<min(failures, 6), 5*time.Second)):
 		}
+		if g.succeeded(ctx, member) {
+			g.meter.m.fenced.WithLabelValues(g.bound.Name).Inc()
+			return fmt.Errorf("running %s: %w", g.bound.Name, g.takenOver(err))
+		}
 	}
 }
 
-// session runs one client until it fails or ctx ends.
-func (g *Group) session(ctx context.Context) (commits int, err error) {
+// session runs one client until it fails or ctx ends. member is its id in the group, "" before it joined.
+func (g *Group) session(ctx context.Context) (commits int, member string, err error) {
 	s, err := newSession(ctx, g)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	err = s.run(ctx)
+	member, _ = s.client.GroupMetadata()
 	s.close()
-	return s.commits, err
+	return s.commits, member, err
+}
+
+// succeeded reports whether another process has joined the group in this slot since member did. A new client would take the
+// transactional id back from it: the broker does not always call a fence by its name, an End after the successor began is
+// also answered by INVALID_TXN_STATE. Where the group cannot be asked, the new client finds out.
+func (g *Group) succeeded(ctx context.Context, member string) bool {
+	if member == "" {
+		return false
+	}
+	cl, err := kgo.NewClient(g.cluster.Options(nil)...)
+	if err != nil {
+		return false
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(ctx, g.config.SessionTimeout)
+	defer cancel()
+	groups, err := kadm.NewClient(cl).DescribeGroups(ctx, g.groupName())
+	if err != nil {
+		return false
+	}
+	for _, m := range groups[g.groupName()].Members {
+		if m.InstanceID != nil && *m.InstanceID == g.instanceID() {
+			return m.MemberID != member
+		}
+	}
+	return false
+}
+
+// takenOver is the error of a process whose slot another one runs.
+func (g *Group) takenOver(err error) error {
+	return fmt.Errorf("%w: slot %d (%s) was taken over; give each process a slot of its own (--slot): %w", ErrFenced, g.options.Slot, g.instanceID(), err)
 }
 
 // leave gives the static membership up when that was asked for.

@@ -81,7 +81,7 @@ func (s *session) classify(err error) error {
 	switch {
 	case errors.Is(err, kerr.FencedInstanceID):
 		s.group.meter.m.fenced.WithLabelValues(s.group.bound.Name).Inc()
-		return fmt.Errorf("%w: slot %d (%s) was taken over; give each process a slot of its own (--slot): %w", ErrFenced, s.group.options.Slot, s.group.instanceID(), err)
+		return s.group.takenOver(err)
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.GroupAuthorizationFailed),
 		errors.Is(err, kerr.TransactionalIDAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
 		return fmt.Errorf("%w: %w", ErrRefused, err)
