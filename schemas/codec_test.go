@@ -146,3 +146,22 @@ func BenchmarkDecodeTrade(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkValidate checks a valid record of each type of the market topics, as every source and task does.
+func BenchmarkValidate(b *testing.B) {
+	for _, m := range samples() {
+		switch m.(type) {
+		case *Trade, *Tick, *Quote, *BookSnapshot, *Bar, *FeedHealth:
+		default:
+			continue
+		}
+		b.Run(TypeOf(m), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := Validate(m); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -16,6 +16,9 @@ const (
 
 // invalid reports a broken rule: the field, its value, and what it must be.
 func invalid(typeName, field string, value any, must string) error {
+	if d, ok := value.(*Decimal); ok {
+		value = text(d)
+	}
 	return fmt.Errorf("%w: %s.%s is %v: it must be %s", ErrInvalid, typeName, field, value, must)
 }
 
@@ -35,10 +38,10 @@ func validateTrade(t *Trade) error {
 		return err
 	}
 	if t.Price == nil || t.Price.Mantissa == 0 {
-		return invalid("Trade", "price", text(t.Price), "present and not zero")
+		return invalid("Trade", "price", t.Price, "present and not zero")
 	}
 	if t.Quantity.Sign() <= 0 {
-		return invalid("Trade", "quantity", text(t.Quantity), "greater than zero")
+		return invalid("Trade", "quantity", t.Quantity, "greater than zero")
 	}
 	if t.TakerSide < 0 || t.TakerSide > Side_SIDE_SELL {
 		return invalid("Trade", "taker_side", int32(t.TakerSide), "buy, sell or unspecified")

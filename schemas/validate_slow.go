@@ -8,39 +8,50 @@ import (
 	"strings"
 )
 
-// check collects the first broken rule of one record.
+// check collects the first broken rule of one record. Whatever costs something to say is said only of a broken rule: books and
+// quotes come by the thousand and are valid.
 type check struct {
-	name string
-	err  error
+	m   Message
+	err error
 }
 
 func (c *check) must(ok bool, field string, value any, rule string) {
-	if !ok && c.err == nil {
-		c.err = invalid(c.name, field, value, rule)
+	if !ok {
+		c.fail(field, value, rule)
+	}
+}
+
+func (c *check) fail(field string, value any, rule string) {
+	if c.err == nil {
+		c.err = invalid(TypeOf(c.m), field, value, rule)
 	}
 }
 
 func (c *check) present(field string, d *Decimal) {
-	c.must(d != nil, field, "absent", "present")
+	c.must(d != nil, field, d, "present")
 }
 
 func (c *check) positive(field string, d *Decimal) {
-	c.must(d.Sign() > 0, field, text(d), "greater than zero")
+	c.must(d.Sign() > 0, field, d, "greater than zero")
 }
 
 func (c *check) notNegative(field string, d *Decimal) {
-	c.must(d.Sign() >= 0, field, text(d), "zero or more")
+	c.must(d.Sign() >= 0, field, d, "zero or more")
 }
 
 func (c *check) filled(field, v string) { c.must(v != "", field, `""`, "not empty") }
 
 func (c *check) oneOf(field, v string, of ...string) {
-	c.must(slices.Contains(of, v), field, fmt.Sprintf("%q", v), "one of "+strings.Join(of, ", "))
+	if !slices.Contains(of, v) {
+		c.fail(field, fmt.Sprintf("%q", v), "one of "+strings.Join(of, ", "))
+	}
 }
 
 func (c *check) time(field string, ns int64, zeroAllowed bool) {
 	at := Time(ns)
-	c.must(zeroAllowed && ns == 0 || at >= MinTime && at <= MaxTime, field, ns, "nanoseconds between 1990 and 2100")
+	if (!zeroAllowed || ns != 0) && (at < MinTime || at > MaxTime) {
+		c.fail(field, ns, "nanoseconds between 1990 and 2100")
+	}
 }
 
 func (c *check) finite(field string, v *float64) {
@@ -50,14 +61,16 @@ func (c *check) finite(field string, v *float64) {
 var isoDate = regexp.MustCompile(`^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$`)
 
 func (c *check) date(field, v string, emptyAllowed bool) {
-	c.must(emptyAllowed && v == "" || isoDate.MatchString(v), field, fmt.Sprintf("%q", v), "a date YYYY-MM-DD")
+	if (!emptyAllowed || v != "") && !isoDate.MatchString(v) {
+		c.fail(field, fmt.Sprintf("%q", v), "a date YYYY-MM-DD")
+	}
 }
 
 // validateSlow checks the records off the hot path.
 func validateSlow(m Message) error {
-	c := &check{name: TypeOf(m)}
+	c := &check{m: m}
 	if s, ok := m.(sourced); ok {
-		if err := validateMeta(c.name, s.GetMeta()); err != nil {
+		if err := validateMeta(TypeOf(m), s.GetMeta()); err != nil {
 			return err
 		}
 	}
@@ -65,7 +78,9 @@ func validateSlow(m Message) error {
 	case *Gap:
 		c.oneOf("channel", m.Channel, "trades", "book", "quotes", "derivatives", "options", "all")
 		c.filled("cause", m.Cause)
-		c.must(m.From == 0 || m.To == 0 || m.From <= m.To, "to", m.To, fmt.Sprintf("not before from (%d)", m.From))
+		if m.From != 0 && m.To != 0 && m.From > m.To {
+			c.fail("to", m.To, fmt.Sprintf("not before from (%d)", m.From))
+		}
 	case *Quote:
 		c.quote(m)
 	case *BookSnapshot:
@@ -77,7 +92,7 @@ func validateSlow(m Message) error {
 		c.filled("asset", m.Asset)
 		c.time("next_time", m.NextTime, true)
 	case *OpenInterest:
-		c.must(m.Quantity != nil && m.Quantity.Sign() >= 0, "quantity", text(m.Quantity), "zero or more")
+		c.must(m.Quantity != nil && m.Quantity.Sign() >= 0, "quantity", m.Quantity, "zero or more")
 		c.must(m.Unit != QuantityUnit_QUANTITY_UNIT_UNSPECIFIED, "unit", m.Unit, "contract, base or quote")
 		c.filled("asset", m.Asset)
 	case *Liquidation:
@@ -98,37 +113,47 @@ func validateSlow(m Message) error {
 func (c *check) quote(q *Quote) {
 	c.notNegative("bid_quantity", q.BidQuantity)
 	c.notNegative("ask_quantity", q.AskQuantity)
-	if q.BidPrice != nil && q.AskPrice != nil {
-		c.must(q.BidPrice.Cmp(q.AskPrice) <= 0, "bid_price", text(q.BidPrice), "at most ask_price ("+text(q.AskPrice)+")")
+	if q.BidPrice != nil && q.AskPrice != nil && q.BidPrice.Cmp(q.AskPrice) > 0 {
+		c.fail("bid_price", q.BidPrice, "at most ask_price ("+text(q.AskPrice)+")")
 	}
 }
 
 func (c *check) book(b *BookSnapshot) {
-	for side, levels := range [][]*Level{b.Bids, b.Asks} {
-		field := [2]string{"bids", "asks"}[side]
-		for i, l := range levels {
-			c.must(l.GetQuantity().Sign() > 0, fmt.Sprintf("%s[%d].quantity", field, i), text(l.GetQuantity()), "greater than zero")
-			if i > 0 {
-				order := l.Price.Cmp(levels[i-1].Price)
-				c.must(side == 0 && order < 0 || side == 1 && order > 0, fmt.Sprintf("%s[%d].price", field, i), text(l.Price), "in order, best first")
-			}
-		}
+	c.levels("bids", b.Bids, -1)
+	c.levels("asks", b.Asks, 1)
+	if len(b.Bids) > 0 && len(b.Asks) > 0 && b.Bids[0].Price.Cmp(b.Asks[0].Price) >= 0 {
+		c.fail("bids[0].price", b.Bids[0].Price, "less than the best ask ("+text(b.Asks[0].Price)+"): the book is crossed")
 	}
-	if len(b.Bids) > 0 && len(b.Asks) > 0 {
-		c.must(b.Bids[0].Price.Cmp(b.Asks[0].Price) < 0, "bids[0].price", text(b.Bids[0].Price), "less than the best ask ("+text(b.Asks[0].Price)+"): the book is crossed")
+}
+
+// levels checks one side of a book; order is how a price must compare with the one before it.
+func (c *check) levels(side string, levels []*Level, order int) {
+	for i, l := range levels {
+		if l.GetQuantity().Sign() <= 0 {
+			c.fail(fmt.Sprintf("%s[%d].quantity", side, i), l.GetQuantity(), "greater than zero")
+		}
+		if i > 0 && l.Price.Cmp(levels[i-1].Price) != order {
+			c.fail(fmt.Sprintf("%s[%d].price", side, i), l.Price, "in order, best first")
+		}
 	}
 }
 
 func (c *check) bar(b *Bar) {
 	c.time("start", b.Start, false)
 	c.time("end", b.End, false)
-	c.must(b.Start < b.End, "end", b.End, fmt.Sprintf("after start (%d)", b.Start))
-	c.must(b.Volume != nil && b.Volume.Sign() >= 0, "volume", text(b.Volume), "zero or more")
-	if b.High != nil && b.Low != nil {
-		c.must(b.High.Cmp(b.Low) >= 0, "high", text(b.High), "at least low ("+text(b.Low)+")")
-		for i, d := range []*Decimal{b.Open, b.Close} {
-			field := [2]string{"open", "close"}[i]
-			c.must(d == nil || d.Cmp(b.High) <= 0 && d.Cmp(b.Low) >= 0, field, text(d), "between low and high")
+	if b.Start >= b.End {
+		c.fail("end", b.End, fmt.Sprintf("after start (%d)", b.Start))
+	}
+	c.must(b.Volume != nil && b.Volume.Sign() >= 0, "volume", b.Volume, "zero or more")
+	if b.High == nil || b.Low == nil {
+		return
+	}
+	if b.High.Cmp(b.Low) < 0 {
+		c.fail("high", b.High, "at least low ("+text(b.Low)+")")
+	}
+	for i, d := range [2]*Decimal{b.Open, b.Close} {
+		if d != nil && (d.Cmp(b.High) > 0 || d.Cmp(b.Low) < 0) {
+			c.fail([2]string{"open", "close"}[i], d, "between low and high")
 		}
 	}
 }
@@ -150,7 +175,7 @@ func (c *check) reference(m Message) {
 		c.filled("chain", m.Chain)
 		c.filled("asset", m.Asset)
 		c.filled("tx_hash", m.TxHash)
-		c.must(m.Amount != nil && m.Amount.Sign() >= 0, "amount", text(m.Amount), "zero or more")
+		c.must(m.Amount != nil && m.Amount.Sign() >= 0, "amount", m.Amount, "zero or more")
 		c.must(m.UsdValue == nil || m.PriceTime != 0, "price_time", m.PriceTime, "set where usd_value is")
 	case *FeedHealth:
 		c.filled("channel", m.Channel)
@@ -184,7 +209,9 @@ func (c *check) reference(m Message) {
 		c.filled("instance", m.Instance)
 	case *Trial:
 		c.filled("study", m.Study)
-		c.must(m.Start < m.End, "end", m.End, fmt.Sprintf("after start (%d)", m.Start))
+		if m.Start >= m.End {
+			c.fail("end", m.End, fmt.Sprintf("after start (%d)", m.Start))
+		}
 	case *TrialResult:
 		c.filled("study", m.Study)
 		c.oneOf("state", m.State, "complete", "pruned", "failed")
