@@ -19,6 +19,7 @@ import (
 
 	"github.com/tapewatch/tapewatch/api/auth"
 	"github.com/tapewatch/tapewatch/api/health"
+	"github.com/tapewatch/tapewatch/internal/httpserve"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sinks/feed"
 )
@@ -163,23 +164,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) erro
 		Handler: h, ReadHeaderTimeout: s.config.HeaderTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(l) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serving HTTP: %w", err)
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	err := server.Shutdown(grace)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = server.Close()
-	}
-	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	return err
+	return httpserve.Serve(ctx, server, l)
 }
 
 // adminRoutes are for the operator on this machine.
