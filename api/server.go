@@ -115,9 +115,6 @@ func (s *Server) routes() http.Handler {
 	return s.guarded(mux)
 }
 
-// Handler is the whole API as a handler.
-func (s *Server) Handler() http.Handler { return s.handler }
-
 // Address is where Run listens; empty before it does.
 func (s *Server) Address() string {
 	s.mu.Lock()

@@ -63,15 +63,6 @@ func (r *Rolling) move(x int64, away bool) {
 	r.hi2, _ = bits.Add64(r.hi2, h, c)
 }
 
-// Len returns how many values the window holds.
-func (r *Rolling) Len() int { return r.n }
-
-// Full reports whether the window is full.
-func (r *Rolling) Full() bool { return r.n == len(r.ring) }
-
-// Sum returns the sum as (hi, lo), a 128-bit two's complement number.
-func (r *Rolling) Sum() (hi int64, lo uint64) { return int64(r.hi), r.lo }
-
 // Mean returns the mean, from the exact sum with two roundings; 0 when empty.
 func (r *Rolling) Mean() float64 {
 	if r.n == 0 {

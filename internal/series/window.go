@@ -45,9 +45,6 @@ func (w *Window) Add(x float64) {
 // Len returns how many values the window holds.
 func (w *Window) Len() int { return w.n }
 
-// Full reports whether the window is full.
-func (w *Window) Full() bool { return w.n == len(w.ring) }
-
 // Last returns the value added i steps ago, 0 for the newest; 0 when there is none.
 func (w *Window) Last(i int) float64 {
 	if i < 0 || i >= w.n {

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -70,11 +69,6 @@ func (k *KafkaControl) Restart(node int) {
 		log := filepath.Join(k.dir, "b"+strconv.Itoa(node)+".log")
 		k.t.Fatalf("restarting Kafka node %d: %v\n%s", node, err, tail(log))
 	}
-}
-
-// Address returns the address of one node, to reach it past the others.
-func (k *KafkaControl) Address(node int) string {
-	return strings.Split(k.Bootstrap, ",")[node-1]
 }
 
 func startKafka(nodes int) (dir, bootstrap string, err error) {
