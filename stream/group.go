@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -171,6 +172,9 @@ func (g *Group) leave(ctx context.Context, err error) error {
 	resp, lerr := kadm.NewClient(cl).LeaveGroup(ctx, kadm.LeaveGroup(g.groupName()).Reason("stopped with leave").InstanceIDs(g.instanceID()))
 	if lerr == nil {
 		lerr = resp.Error()
+	}
+	if errors.Is(lerr, kerr.UnknownMemberID) {
+		lerr = nil // the group has let this slot go already: there is nothing to give up
 	}
 	if lerr != nil {
 		return errors.Join(err, fmt.Errorf("leaving group %s as %s: %w", g.groupName(), g.instanceID(), lerr))
