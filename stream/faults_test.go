@@ -48,6 +48,8 @@ func TestGroupSurvivesWhatBrokersAnswer(t *testing.T) {
 			h := w.fake.Fault(tc.fault)
 			config := testConfig()
 			config.Heartbeat, config.CommitInterval = 50*time.Millisecond, 20*time.Millisecond
+			// Small polls and transactions: on a slow machine one would take the whole load, and every third call never come.
+			config.CommitRecords, config.FetchBytes = 1000, 128<<10
 			r := w.start(stream.GroupOptions{Config: config})
 			w.load(chaos.Load{Records: 20_000, Rate: 20_000})
 			w.caughtUp()
