@@ -29,8 +29,17 @@ func sample(topic schemas.Topic) (fresh func(seq uint64, at schemas.Time) schema
 			return bar
 		}, time.Minute
 	}
+	if s, ok := samples[topic.Name]; ok {
+		return s.fresh(), s.every
+	}
 	return nil, 0
 }
+
+// samples are the sample records of slower topics, beside their detectors' tests.
+var samples = map[string]struct {
+	fresh func() func(seq uint64, at schemas.Time) schemas.Message
+	every time.Duration
+}{}
 
 // driven makes an instance with the defaults and a function that gives it the next record, and time every step.
 func driven(t testing.TB, def *processor.Definition) (p processor.Processor, next func()) {

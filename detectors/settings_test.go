@@ -65,23 +65,26 @@ func eventsOf(t *testing.T, def *processor.Definition, config string) string {
 	return strings.ReplaceAll(strings.Join(sink.Lines, "\n"), bound.ConfigHash, "")
 }
 
+// broken holds settings of every watchdog that must be refused.
+var broken = map[string]map[string]string{
+	"price_anomaly": {
+		"threshold_pct": `0`, "window": `"90s"`, "check_interval": `"100ms"`, "budget_days": `0`, "adaptive_rate": `0.9`, "cool_down": `"-1s"`, "quiet_for": `"0s"`,
+		"crash_window": `"-1s"`,
+	},
+	"unusual_volume": {
+		"multiplier": `1`, "window": `"61m"`, "long_window": `"0s"`, "check_interval": `"30s"`, "budget_days": `1000`, "adaptive_rate": `-1`, "cool_down": `"-1s"`,
+		"quiet_for": `"30s"`, "market_weight": `2`, "min_peers": `0`,
+	},
+}
+
 // Broken settings are named, with their value and what it must be.
 func TestBrokenSettings(t *testing.T) {
-	for name, broken := range map[string]map[string]string{
-		"price_anomaly": {
-			"threshold_pct": `0`, "window": `"90s"`, "check_interval": `"100ms"`, "budget_days": `0`, "adaptive_rate": `0.9`, "cool_down": `"-1s"`, "quiet_for": `"0s"`,
-			"crash_window": `"-1s"`,
-		},
-		"unusual_volume": {
-			"multiplier": `1`, "window": `"61m"`, "long_window": `"0s"`, "check_interval": `"30s"`, "budget_days": `1000`, "adaptive_rate": `-1`, "cool_down": `"-1s"`,
-			"quiet_for": `"30s"`, "market_weight": `2`, "min_peers": `0`,
-		},
-	} {
+	for name, fields := range broken {
 		def, err := processor.Lookup(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for field, value := range broken {
+		for field, value := range fields {
 			if _, err := def.BindJSON([]byte(`{"` + field + `":` + value + `}`)); err == nil || !strings.Contains(err.Error(), name+"."+field+" is ") || !strings.Contains(err.Error(), "must") {
 				t.Errorf("%s.%s = %s: error %v: it must name field, value and rule", name, field, value, err)
 			}

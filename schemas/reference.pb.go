@@ -21,6 +21,66 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Who holds an address, as far as a label tells.
+type AddressKind int32
+
+const (
+	// No label.
+	AddressKind_ADDRESS_KIND_UNSPECIFIED AddressKind = 0
+	// A wallet of a centralised exchange or another custodian that trades for clients.
+	AddressKind_ADDRESS_KIND_EXCHANGE AddressKind = 1
+	AddressKind_ADDRESS_KIND_BRIDGE   AddressKind = 2
+	// The issuer's treasury, or the null address that mints come from and burns go to.
+	AddressKind_ADDRESS_KIND_TREASURY AddressKind = 3
+	// Known, and none of the above: a fund, a protocol, a person.
+	AddressKind_ADDRESS_KIND_OTHER AddressKind = 4
+)
+
+// Enum value maps for AddressKind.
+var (
+	AddressKind_name = map[int32]string{
+		0: "ADDRESS_KIND_UNSPECIFIED",
+		1: "ADDRESS_KIND_EXCHANGE",
+		2: "ADDRESS_KIND_BRIDGE",
+		3: "ADDRESS_KIND_TREASURY",
+		4: "ADDRESS_KIND_OTHER",
+	}
+	AddressKind_value = map[string]int32{
+		"ADDRESS_KIND_UNSPECIFIED": 0,
+		"ADDRESS_KIND_EXCHANGE":    1,
+		"ADDRESS_KIND_BRIDGE":      2,
+		"ADDRESS_KIND_TREASURY":    3,
+		"ADDRESS_KIND_OTHER":       4,
+	}
+)
+
+func (x AddressKind) Enum() *AddressKind {
+	p := new(AddressKind)
+	*p = x
+	return p
+}
+
+func (x AddressKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AddressKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_tapewatch_v1_reference_proto_enumTypes[0].Descriptor()
+}
+
+func (AddressKind) Type() protoreflect.EnumType {
+	return &file_tapewatch_v1_reference_proto_enumTypes[0]
+}
+
+func (x AddressKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AddressKind.Descriptor instead.
+func (AddressKind) EnumDescriptor() ([]byte, []int) {
+	return file_tapewatch_v1_reference_proto_rawDescGZIP(), []int{0}
+}
+
 // How earnings were counted.
 type EarningsBasis int32
 
@@ -55,11 +115,11 @@ func (x EarningsBasis) String() string {
 }
 
 func (EarningsBasis) Descriptor() protoreflect.EnumDescriptor {
-	return file_tapewatch_v1_reference_proto_enumTypes[0].Descriptor()
+	return file_tapewatch_v1_reference_proto_enumTypes[1].Descriptor()
 }
 
 func (EarningsBasis) Type() protoreflect.EnumType {
-	return &file_tapewatch_v1_reference_proto_enumTypes[0]
+	return &file_tapewatch_v1_reference_proto_enumTypes[1]
 }
 
 func (x EarningsBasis) Number() protoreflect.EnumNumber {
@@ -68,7 +128,7 @@ func (x EarningsBasis) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EarningsBasis.Descriptor instead.
 func (EarningsBasis) EnumDescriptor() ([]byte, []int) {
-	return file_tapewatch_v1_reference_proto_rawDescGZIP(), []int{0}
+	return file_tapewatch_v1_reference_proto_rawDescGZIP(), []int{1}
 }
 
 // A transfer on a chain. Outputs of one transaction are summed per counterparty.
@@ -97,7 +157,14 @@ type Transfer struct {
 	// Absent when unknown.
 	UsdVolume_24H *Decimal `protobuf:"bytes,13,opt,name=usd_volume_24h,json=usdVolume24h,proto3" json:"usd_volume_24h,omitempty"`
 	// The block was dropped by a reorganisation: this record takes the earlier one back.
-	Retracted     bool `protobuf:"varint,14,opt,name=retracted,proto3" json:"retracted,omitempty"`
+	Retracted bool `protobuf:"varint,14,opt,name=retracted,proto3" json:"retracted,omitempty"`
+	// Who holds the addresses, by the labels that the source has: an entity in lower case, e.g. "binance"; empty when unknown.
+	FromOwner string      `protobuf:"bytes,15,opt,name=from_owner,json=fromOwner,proto3" json:"from_owner,omitempty"`
+	ToOwner   string      `protobuf:"bytes,16,opt,name=to_owner,json=toOwner,proto3" json:"to_owner,omitempty"`
+	FromKind  AddressKind `protobuf:"varint,17,opt,name=from_kind,json=fromKind,proto3,enum=tapewatch.v1.AddressKind" json:"from_kind,omitempty"`
+	ToKind    AddressKind `protobuf:"varint,18,opt,name=to_kind,json=toKind,proto3,enum=tapewatch.v1.AddressKind" json:"to_kind,omitempty"`
+	// The set of labels, pinned: first 16 hex digits of the SHA-256 of its file; empty when the feed itself labels.
+	Labels        string `protobuf:"bytes,19,opt,name=labels,proto3" json:"labels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +295,41 @@ func (x *Transfer) GetRetracted() bool {
 		return x.Retracted
 	}
 	return false
+}
+
+func (x *Transfer) GetFromOwner() string {
+	if x != nil {
+		return x.FromOwner
+	}
+	return ""
+}
+
+func (x *Transfer) GetToOwner() string {
+	if x != nil {
+		return x.ToOwner
+	}
+	return ""
+}
+
+func (x *Transfer) GetFromKind() AddressKind {
+	if x != nil {
+		return x.FromKind
+	}
+	return AddressKind_ADDRESS_KIND_UNSPECIFIED
+}
+
+func (x *Transfer) GetToKind() AddressKind {
+	if x != nil {
+		return x.ToKind
+	}
+	return AddressKind_ADDRESS_KIND_UNSPECIFIED
+}
+
+func (x *Transfer) GetLabels() string {
+	if x != nil {
+		return x.Labels
+	}
+	return ""
 }
 
 // State of one stream of one feed, once a second.
@@ -977,7 +1079,7 @@ var File_tapewatch_v1_reference_proto protoreflect.FileDescriptor
 
 const file_tapewatch_v1_reference_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctapewatch/v1/reference.proto\x12\ftapewatch.v1\x1a\x19tapewatch/v1/common.proto\"\xdb\x03\n" +
+	"\x1ctapewatch/v1/reference.proto\x12\ftapewatch.v1\x1a\x19tapewatch/v1/common.proto\"\x99\x05\n" +
 	"\bTransfer\x12&\n" +
 	"\x04meta\x18\x01 \x01(\v2\x12.tapewatch.v1.MetaR\x04meta\x12\x14\n" +
 	"\x05chain\x18\x02 \x01(\tR\x05chain\x12\x14\n" +
@@ -994,7 +1096,13 @@ const file_tapewatch_v1_reference_proto_rawDesc = "" +
 	"\n" +
 	"price_time\x18\f \x01(\x10R\tpriceTime\x12;\n" +
 	"\x0eusd_volume_24h\x18\r \x01(\v2\x15.tapewatch.v1.DecimalR\fusdVolume24h\x12\x1c\n" +
-	"\tretracted\x18\x0e \x01(\bR\tretractedB\f\n" +
+	"\tretracted\x18\x0e \x01(\bR\tretracted\x12\x1d\n" +
+	"\n" +
+	"from_owner\x18\x0f \x01(\tR\tfromOwner\x12\x19\n" +
+	"\bto_owner\x18\x10 \x01(\tR\atoOwner\x126\n" +
+	"\tfrom_kind\x18\x11 \x01(\x0e2\x19.tapewatch.v1.AddressKindR\bfromKind\x122\n" +
+	"\ato_kind\x18\x12 \x01(\x0e2\x19.tapewatch.v1.AddressKindR\x06toKind\x12\x16\n" +
+	"\x06labels\x18\x13 \x01(\tR\x06labelsB\f\n" +
 	"\n" +
 	"_log_index\"\x82\x03\n" +
 	"\n" +
@@ -1085,7 +1193,13 @@ const file_tapewatch_v1_reference_proto_rawDesc = "" +
 	"\rfirst_seen_at\x18\b \x01(\x10R\vfirstSeenAt\x12\x1c\n" +
 	"\tpublisher\x18\t \x01(\tR\tpublisher\x12\x1a\n" +
 	"\blanguage\x18\n" +
-	" \x01(\tR\blanguage*c\n" +
+	" \x01(\tR\blanguage*\x92\x01\n" +
+	"\vAddressKind\x12\x1c\n" +
+	"\x18ADDRESS_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15ADDRESS_KIND_EXCHANGE\x10\x01\x12\x17\n" +
+	"\x13ADDRESS_KIND_BRIDGE\x10\x02\x12\x19\n" +
+	"\x15ADDRESS_KIND_TREASURY\x10\x03\x12\x16\n" +
+	"\x12ADDRESS_KIND_OTHER\x10\x04*c\n" +
 	"\rEarningsBasis\x12\x1e\n" +
 	"\x1aEARNINGS_BASIS_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EARNINGS_BASIS_GAAP\x10\x01\x12\x19\n" +
@@ -1103,45 +1217,48 @@ func file_tapewatch_v1_reference_proto_rawDescGZIP() []byte {
 	return file_tapewatch_v1_reference_proto_rawDescData
 }
 
-var file_tapewatch_v1_reference_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_tapewatch_v1_reference_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_tapewatch_v1_reference_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_tapewatch_v1_reference_proto_goTypes = []any{
-	(EarningsBasis)(0),       // 0: tapewatch.v1.EarningsBasis
-	(*Transfer)(nil),         // 1: tapewatch.v1.Transfer
-	(*FeedHealth)(nil),       // 2: tapewatch.v1.FeedHealth
-	(*VenueStatus)(nil),      // 3: tapewatch.v1.VenueStatus
-	(*Earnings)(nil),         // 4: tapewatch.v1.Earnings
-	(*FundamentalFact)(nil),  // 5: tapewatch.v1.FundamentalFact
-	(*MacroObservation)(nil), // 6: tapewatch.v1.MacroObservation
-	(*Article)(nil),          // 7: tapewatch.v1.Article
-	(*Meta)(nil),             // 8: tapewatch.v1.Meta
-	(*Decimal)(nil),          // 9: tapewatch.v1.Decimal
+	(AddressKind)(0),         // 0: tapewatch.v1.AddressKind
+	(EarningsBasis)(0),       // 1: tapewatch.v1.EarningsBasis
+	(*Transfer)(nil),         // 2: tapewatch.v1.Transfer
+	(*FeedHealth)(nil),       // 3: tapewatch.v1.FeedHealth
+	(*VenueStatus)(nil),      // 4: tapewatch.v1.VenueStatus
+	(*Earnings)(nil),         // 5: tapewatch.v1.Earnings
+	(*FundamentalFact)(nil),  // 6: tapewatch.v1.FundamentalFact
+	(*MacroObservation)(nil), // 7: tapewatch.v1.MacroObservation
+	(*Article)(nil),          // 8: tapewatch.v1.Article
+	(*Meta)(nil),             // 9: tapewatch.v1.Meta
+	(*Decimal)(nil),          // 10: tapewatch.v1.Decimal
 }
 var file_tapewatch_v1_reference_proto_depIdxs = []int32{
-	8,  // 0: tapewatch.v1.Transfer.meta:type_name -> tapewatch.v1.Meta
-	9,  // 1: tapewatch.v1.Transfer.amount:type_name -> tapewatch.v1.Decimal
-	9,  // 2: tapewatch.v1.Transfer.usd_value:type_name -> tapewatch.v1.Decimal
-	9,  // 3: tapewatch.v1.Transfer.usd_volume_24h:type_name -> tapewatch.v1.Decimal
-	8,  // 4: tapewatch.v1.FeedHealth.meta:type_name -> tapewatch.v1.Meta
-	8,  // 5: tapewatch.v1.VenueStatus.meta:type_name -> tapewatch.v1.Meta
-	8,  // 6: tapewatch.v1.Earnings.meta:type_name -> tapewatch.v1.Meta
-	0,  // 7: tapewatch.v1.Earnings.basis:type_name -> tapewatch.v1.EarningsBasis
-	9,  // 8: tapewatch.v1.Earnings.eps_actual:type_name -> tapewatch.v1.Decimal
-	9,  // 9: tapewatch.v1.Earnings.eps_estimate:type_name -> tapewatch.v1.Decimal
-	9,  // 10: tapewatch.v1.Earnings.revenue_actual:type_name -> tapewatch.v1.Decimal
-	9,  // 11: tapewatch.v1.Earnings.revenue_estimate:type_name -> tapewatch.v1.Decimal
-	9,  // 12: tapewatch.v1.Earnings.estimate_sd:type_name -> tapewatch.v1.Decimal
-	9,  // 13: tapewatch.v1.Earnings.price:type_name -> tapewatch.v1.Decimal
-	8,  // 14: tapewatch.v1.FundamentalFact.meta:type_name -> tapewatch.v1.Meta
-	9,  // 15: tapewatch.v1.FundamentalFact.value:type_name -> tapewatch.v1.Decimal
-	8,  // 16: tapewatch.v1.MacroObservation.meta:type_name -> tapewatch.v1.Meta
-	9,  // 17: tapewatch.v1.MacroObservation.value:type_name -> tapewatch.v1.Decimal
-	8,  // 18: tapewatch.v1.Article.meta:type_name -> tapewatch.v1.Meta
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	9,  // 0: tapewatch.v1.Transfer.meta:type_name -> tapewatch.v1.Meta
+	10, // 1: tapewatch.v1.Transfer.amount:type_name -> tapewatch.v1.Decimal
+	10, // 2: tapewatch.v1.Transfer.usd_value:type_name -> tapewatch.v1.Decimal
+	10, // 3: tapewatch.v1.Transfer.usd_volume_24h:type_name -> tapewatch.v1.Decimal
+	0,  // 4: tapewatch.v1.Transfer.from_kind:type_name -> tapewatch.v1.AddressKind
+	0,  // 5: tapewatch.v1.Transfer.to_kind:type_name -> tapewatch.v1.AddressKind
+	9,  // 6: tapewatch.v1.FeedHealth.meta:type_name -> tapewatch.v1.Meta
+	9,  // 7: tapewatch.v1.VenueStatus.meta:type_name -> tapewatch.v1.Meta
+	9,  // 8: tapewatch.v1.Earnings.meta:type_name -> tapewatch.v1.Meta
+	1,  // 9: tapewatch.v1.Earnings.basis:type_name -> tapewatch.v1.EarningsBasis
+	10, // 10: tapewatch.v1.Earnings.eps_actual:type_name -> tapewatch.v1.Decimal
+	10, // 11: tapewatch.v1.Earnings.eps_estimate:type_name -> tapewatch.v1.Decimal
+	10, // 12: tapewatch.v1.Earnings.revenue_actual:type_name -> tapewatch.v1.Decimal
+	10, // 13: tapewatch.v1.Earnings.revenue_estimate:type_name -> tapewatch.v1.Decimal
+	10, // 14: tapewatch.v1.Earnings.estimate_sd:type_name -> tapewatch.v1.Decimal
+	10, // 15: tapewatch.v1.Earnings.price:type_name -> tapewatch.v1.Decimal
+	9,  // 16: tapewatch.v1.FundamentalFact.meta:type_name -> tapewatch.v1.Meta
+	10, // 17: tapewatch.v1.FundamentalFact.value:type_name -> tapewatch.v1.Decimal
+	9,  // 18: tapewatch.v1.MacroObservation.meta:type_name -> tapewatch.v1.Meta
+	10, // 19: tapewatch.v1.MacroObservation.value:type_name -> tapewatch.v1.Decimal
+	9,  // 20: tapewatch.v1.Article.meta:type_name -> tapewatch.v1.Meta
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_tapewatch_v1_reference_proto_init() }
@@ -1158,7 +1275,7 @@ func file_tapewatch_v1_reference_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapewatch_v1_reference_proto_rawDesc), len(file_tapewatch_v1_reference_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,

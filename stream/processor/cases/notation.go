@@ -204,7 +204,10 @@ func message(kind, key string, at schemas.Time, n int, a *arguments) (schemas.Me
 	case "bar":
 		return bar(meta, at, a)
 	}
-	return nil, fmt.Errorf("kind %q: it must be trade, bar, gap or tick", kind)
+	if m := reference(kind, meta, at, a); m != nil {
+		return m, nil
+	}
+	return nil, fmt.Errorf("kind %q: it must be trade, bar, earnings, funding, interest, mark, transfer, gap or tick", kind)
 }
 
 // bar is a bar that ends at the line's time, one minute long unless length= says otherwise.
