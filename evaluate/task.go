@@ -53,11 +53,16 @@ func newTaskMachine(b *processor.Bound, o Options, symbols []string) *taskMachin
 type collector struct {
 	ignore  []string
 	notices []notice
-	err     error
+	// keep, when set, is given every event.
+	keep func(e *schemas.Event)
+	err  error
 }
 
 func (c *collector) Emit(m schemas.Message) {
 	if e, ok := m.(*schemas.Event); ok {
+		if c.keep != nil {
+			c.keep(e)
+		}
 		severity := schemas.SeverityRank(e.Severity)
 		if len(c.ignore) > 0 && !slices.ContainsFunc(e.GetEvidence().GetLegs(), func(leg string) bool { return !slices.Contains(c.ignore, leg) }) {
 			severity = 0

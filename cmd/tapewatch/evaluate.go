@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -18,6 +19,9 @@ engine as live, with its settings. At a rate such as 1/day its budget (for the n
 
 Detectors are the registered ones that read trades or baskets, and two naive rules for comparison: naive_price (5 % in 15
 minutes) and naive_volume (3 times the mean of the last 20 bars of --bar), each with 30 minutes of cool-down.
+
+Detectors of other input have a study of their own, which reads other files and prints other tables: earnings_anomaly takes
+announcements, histories and, as labels, the market's reactions.
 
 With --nab the volume engine is scored on the series of the Numenta Anomaly Benchmark in that folder instead.`
 
@@ -41,6 +45,9 @@ func newEvaluate(a *app) *cobra.Command {
 			}
 			if err := a.load(cmd); err != nil {
 				return err
+			}
+			if evaluate.HasStudy(o.Detector) {
+				return a.study(cmd.Context(), f, o)
 			}
 			if err := f.parse(a, &o); err != nil {
 				return err
@@ -114,6 +121,25 @@ func (f *evaluateFlags) parse(a *app, o *evaluate.Options) error {
 		return &usageError{err}
 	}
 	return nil
+}
+
+// study judges a detector whose input is not candles.
+func (a *app) study(ctx context.Context, f evaluateFlags, o evaluate.Options) error {
+	if len(f.data) == 0 {
+		return usage("flag --data is empty: it must name at least one file")
+	}
+	b, err := a.settings.processor(o.Detector)
+	if err != nil {
+		return err
+	}
+	result, err := evaluate.RunStudy(ctx, evaluate.StudyOptions{Detector: o.Detector, Config: b.ConfigJSON, Data: f.data, Labels: o.Labels, Seed: o.Seed})
+	if err != nil {
+		return err
+	}
+	if a.output == "table" {
+		return result.Write(a.stdout)
+	}
+	return a.print(listing{data: result})
 }
 
 // evaluateNAB scores the volume engine on a folder of NAB.

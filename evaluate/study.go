@@ -1,0 +1,133 @@
+package evaluate
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+// A Result prints itself as plain tables; as JSON it holds the same figures.
+type Result interface{ Write(w io.Writer) error }
+
+// A study judges one detector whose input is not candles, on the files that it knows how to read.
+type study func(ctx context.Context, o StudyOptions) (Result, error)
+
+// studies by detector. What a study reads and measures is said at its function.
+var studies = map[string]study{"earnings_anomaly": earningsStudy}
+
+// StudyOptions say what a study works on.
+type StudyOptions struct {
+	Detector string
+	// Config is the detector's configuration as JSON over its defaults.
+	Config []byte
+	// Data are the files; Labels what really happened, empty for none.
+	Data   []string
+	Labels string
+	Seed   uint64
+}
+
+// HasStudy reports whether a detector is judged by a study of its own.
+func HasStudy(detector string) bool { return studies[detector] != nil }
+
+// RunStudy judges a detector by its study.
+func RunStudy(ctx context.Context, o StudyOptions) (Result, error) {
+	s := studies[o.Detector]
+	if s == nil {
+		return nil, fmt.Errorf("detector %s has no study of its own: it must be evaluated on candles", o.Detector)
+	}
+	return s(ctx, o)
+}
+
+// A player runs messages through a detector in the engine that the runtime uses, on encoded records, and keeps the events.
+type player struct {
+	machine *taskMachine
+	events  []*schemas.Event
+}
+
+func newPlayer(detector string, config []byte) (*player, error) {
+	def, err := processor.Lookup(detector)
+	if err != nil {
+		return nil, err
+	}
+	bound, err := def.BindJSON(config)
+	if err != nil {
+		return nil, err
+	}
+	p := &player{machine: newTaskMachine(bound, Options{}, nil)}
+	p.machine.out.keep = func(e *schemas.Event) { p.events = append(p.events, e) }
+	return p, nil
+}
+
+// play takes a record; its source is the evaluation.
+func (p *player) play(m schemas.Message) error {
+	schemas.MetaOf(m).Source = source
+	p.machine.put(schemas.TypeOf(m), m)
+	p.machine.take()
+	return p.machine.out.err
+}
+
+// tick moves time.
+func (p *player) tick(at schemas.Time) error {
+	p.machine.putTick(at)
+	p.machine.take()
+	return p.machine.out.err
+}
+
+// A headed file is a CSV with a header, gzipped or not.
+type headed struct {
+	path string
+	head []string
+	rows [][]string
+}
+
+func readHeaded(path string) (*headed, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening data: %w", err)
+	}
+	defer file.Close()
+	var in io.Reader = bufio.NewReader(file)
+	if strings.HasSuffix(path, ".gz") {
+		if in, err = gzip.NewReader(in); err != nil {
+			return nil, fmt.Errorf("unpacking %s: %w", path, err)
+		}
+	}
+	rows, err := csv.NewReader(in).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if len(rows) < 2 {
+		return nil, fmt.Errorf("%s has %d lines: it must have a header and rows", path, len(rows))
+	}
+	return &headed{path: path, head: rows[0], rows: rows[1:]}, nil
+}
+
+// has reports whether the header has all of the columns.
+func (f *headed) has(columns ...string) bool {
+	return !slices.ContainsFunc(columns, func(c string) bool { return !slices.Contains(f.head, c) })
+}
+
+// at returns the fields of a column by row, for a file that has it.
+func (f *headed) at(column string) func(row []string) string {
+	i := slices.Index(f.head, column)
+	return func(row []string) string { return row[i] }
+}
+
+// day reads a date in a layout as event time.
+func day(layout, text string) (schemas.Time, error) {
+	t, err := time.Parse(layout, text)
+	if err != nil {
+		return 0, fmt.Errorf("date %q: it must be like %s", text, layout)
+	}
+	return schemas.Time(t.UnixNano()), nil
+}
