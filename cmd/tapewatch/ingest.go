@@ -6,8 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/tapewatch/tapewatch/sources/binance"
 )
 
 // ingestFlags are the flags of ingest.
@@ -78,18 +76,18 @@ func (a *app) ingest(ctx context.Context, names []string, f ingestFlags) error {
 // applyIngest writes the flags over the settings.
 func (a *app) applyIngest(cmd *cobra.Command, names *[]string, f *ingestFlags) error {
 	s := a.settings
-	venues := map[string]*binance.Config{"binance": &s.Binance, "binance_usdm": &s.BinanceUSDM}
 	if cmd.Flags().Changed("speed") {
 		s.Simulator.Speed = f.speed
 	}
-	for name, c := range venues {
+	for _, v := range s.Venues.connectors() {
+		c := v.common
 		if f.capture != "" {
 			c.Capture = f.capture
 		}
 		if cmd.Flags().Changed("speed") || len(f.from) > 0 {
 			c.Speed = f.speed
 		}
-		if len(f.from) > 0 && a.tree.Field(name+".symbols").Origin == "default" {
+		if len(f.from) > 0 && a.tree.Field(v.name+".symbols").Origin == "default" {
 			c.Symbols = nil // all that the recording has
 		}
 	}
@@ -100,8 +98,9 @@ func (a *app) applyIngest(cmd *cobra.Command, names *[]string, f *ingestFlags) e
 	if len(*names) == 0 {
 		*names = []string{"file"}
 	}
-	if len(*names) != 1 || (*names)[0] != "file" && venues[(*names)[0]] == nil {
-		return usage("flag --from: the files must be of one source: file, binance or binance_usdm, as in `tapewatch ingest binance_usdm --from FILE`")
+	_, venue := s.Venues.connector((*names)[0])
+	if len(*names) != 1 || (*names)[0] != "file" && !venue {
+		return usage("flag --from: the files must be of one source: file or a venue, as in `tapewatch ingest binance_usdm --from FILE`")
 	}
 	s.playlist = f.from
 	return nil

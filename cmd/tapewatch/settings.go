@@ -15,7 +15,6 @@ import (
 	"github.com/tapewatch/tapewatch/sinks/redis"
 	"github.com/tapewatch/tapewatch/sinks/websocket"
 	"github.com/tapewatch/tapewatch/sources"
-	"github.com/tapewatch/tapewatch/sources/binance"
 	"github.com/tapewatch/tapewatch/sources/files"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
@@ -41,7 +40,7 @@ type settings struct {
 	Producer                                     sources.Config
 	Simulator                                    simulator.Config
 	File                                         files.Config
-	Binance, BinanceUSDM                         binance.Config
+	Venues                                       venuesConfig
 	Sinks                                        sinksConfig
 	PostgresSwitch, RedisSwitch, WebSocketSwitch switchConfig
 	Postgres                                     postgres.Config
@@ -135,7 +134,7 @@ func newSettings() (*settings, *config.Tree) {
 		Broker:  embedded.Defaults(),
 		Records: recordsConfig{Encoding: "protobuf"},
 		Sources: sourcesConfig{Use: []string{"simulator"}}, Producer: sources.Defaults(), Simulator: simulator.Defaults(), File: files.Defaults(),
-		Binance: binance.Defaults(), BinanceUSDM: usdmDefaults(),
+		Venues:         venuesDefaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
 		Supervision:    supervisionDefaults(),
 		Sinks:          sinksConfig{Enabled: true},
@@ -156,8 +155,7 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("producer", "The producer of each source.", &s.Producer)
 	t.Add("simulator", "The simulated market.", &s.Simulator)
 	t.AddWhen("file", "A file as a source: a tape, or CSV.", &s.File, func() bool { return s.File.Path != "" })
-	t.Add("binance", "Binance's spot market.", &s.Binance)
-	t.Add("binance_usdm", "Binance's USD-margined futures.", &s.BinanceUSDM)
+	s.Venues.addTo(t)
 	t.Add("sinks", "All sinks at once.", &s.Sinks)
 	t.Add("sinks.postgres", "Events in PostgreSQL, each row exactly once.", &s.PostgresSwitch)
 	t.AddWhen("sinks.postgres", "", &s.Postgres, func() bool { return s.Postgres.URL != "" })
@@ -204,12 +202,4 @@ func (s *settings) processor(name string) (*processor.Bound, error) {
 // timePolicy is the live runtime's.
 func (s *settings) timePolicy() processor.TimePolicy {
 	return processor.TimePolicy{Lateness: s.Stream.Lateness, Future: s.Stream.Future, Silence: s.Stream.Silence}
-}
-
-// usdmDefaults reads the perpetual contracts of BTC and ETH with all that the market has.
-func usdmDefaults() binance.Config {
-	c := binance.Defaults()
-	c.Market, c.Symbols = binance.USDM, []string{"BTC-USDT-PERP", "ETH-USDT-PERP"}
-	c.Channels = append(c.Channels, "marks", "liquidations")
-	return c
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
-	"github.com/tapewatch/tapewatch/sources/binance"
 	"github.com/tapewatch/tapewatch/sources/files"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 )
@@ -41,7 +40,7 @@ type sourceMaker struct {
 }
 
 func sourceMakers() []sourceMaker {
-	return []sourceMaker{
+	makers := []sourceMaker{
 		{"simulator", func(p *process) (sources.Source, error) { return simulator.New(p.app.settings.Simulator, time.Now) }},
 		{"file", func(p *process) (sources.Source, error) {
 			return p.played(func(path string) (sources.Source, error) {
@@ -52,19 +51,15 @@ func sourceMakers() []sourceMaker {
 				return files.New(c, p.log, p.metrics.sources)
 			})
 		}},
-		{"binance", func(p *process) (sources.Source, error) { return p.venue(p.app.settings.Binance) }},
-		{"binance_usdm", func(p *process) (sources.Source, error) { return p.venue(p.app.settings.BinanceUSDM) }},
 	}
-}
-
-// venue makes a connector, or plays captures in its place.
-func (p *process) venue(c binance.Config) (sources.Source, error) {
-	return p.played(func(path string) (sources.Source, error) {
-		if path != "" {
-			c.Play = path
-		}
-		return binance.New(c, p.log, p.metrics.sources)
-	})
+	venues := venuesDefaults()
+	for _, v := range venues.connectors() {
+		makers = append(makers, sourceMaker{v.name, func(p *process) (sources.Source, error) {
+			c, _ := p.app.settings.Venues.connector(v.name)
+			return c.source(p)
+		}})
+	}
+	return makers
 }
 
 // played makes one source for each file of --from, to be read one after the other; without any, the one that the settings
@@ -158,8 +153,8 @@ func (p *process) source(ctx context.Context, g *errgroup.Group, name string, se
 func (p *process) restarts(name string) supervisionConfig {
 	s := p.app.settings
 	c := s.Supervision
-	live := map[string]bool{"binance": s.Binance.Play == "", "binance_usdm": s.BinanceUSDM.Play == ""}
-	if !live[name] || len(s.playlist) > 0 {
+	v, venue := s.Venues.connector(name)
+	if !venue || v.common.Play != "" || len(s.playlist) > 0 {
 		c.RetryAttempts = 0
 	}
 	return c

@@ -2,34 +2,28 @@ package binance
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 
 	"github.com/valyala/fastjson"
 
 	"github.com/tapewatch/tapewatch/schemas"
-	"github.com/tapewatch/tapewatch/sources/book"
+	"github.com/tapewatch/tapewatch/sources/venue"
 )
 
-// decoder turns raw frames into events. It holds memory only, no state: the result depends on the frame alone. Keys are
-// told apart by case, as Binance does (e and E, t and T, u and U).
+// decoder turns raw frames into events. Keys are told apart by case, as Binance does (e and E, t and T, u and U).
 type decoder struct {
-	parser fastjson.Parser
-	text   schemas.Decimal
-	event  event
+	json  venue.JSON
+	batch venue.Batch
 }
 
-var (
-	errShape = errors.New("message has not the documented shape")
-	errField = errors.New("field is missing or of another type")
-)
-
-// decode decodes one message of a stream, combined ({"stream":…,"data":…}) or raw.
-func (d *decoder) decode(raw []byte) (*event, error) {
-	e := d.reset()
-	v, err := d.parser.ParseBytes(raw)
+// Message decodes one message of a stream, combined ({"stream":…,"data":…}) or raw.
+func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
+	d.batch.Reset()
+	v, err := d.json.Parse(raw)
 	if err != nil {
-		return e, fmt.Errorf("parsing: %w", err)
+		return nil, err
 	}
 	var stream []byte
 	if data := v.Get("data"); data != nil {
@@ -37,138 +31,172 @@ func (d *decoder) decode(raw []byte) (*event, error) {
 		v = data
 	}
 	if v.Type() != fastjson.TypeObject {
-		return e, fmt.Errorf("%w: %s in place of an object", errShape, v.Type())
+		return nil, fmt.Errorf("%w: %s in place of an object", venue.ErrShape, v.Type())
 	}
-	return e, d.dispatch(v, stream)
-}
-
-// reset empties the event, keeping its memory.
-func (d *decoder) reset() *event {
-	d.event = event{bids: d.event.bids[:0], asks: d.event.asks[:0]}
-	return &d.event
+	if err := d.dispatch(v, stream); err != nil {
+		return nil, err
+	}
+	return d.batch.Events(), nil
 }
 
 func (d *decoder) dispatch(v *fastjson.Value, stream []byte) error {
-	e := &d.event
+	e := d.batch.Next(venue.Unknown)
 	switch name := v.GetStringBytes("e"); string(name) {
 	case "trade":
-		e.kind = trade
-		return d.trade(v, "t")
+		e.Channel = "trade"
+		return d.trade(e, v, "t")
 	case "aggTrade":
-		e.kind = aggTrade
-		return d.trade(v, "a")
+		e.Channel = "aggTrade"
+		return d.trade(e, v, "a")
 	case "depthUpdate":
-		e.kind = depth
-		return d.depth(v)
+		return d.depth(e, v)
 	case "bookTicker":
-		e.kind = quote
-		return d.quote(v)
+		return d.quote(e, v)
 	case "markPriceUpdate":
-		e.kind = mark
-		return d.mark(v)
+		return d.mark(e, v)
 	case "forceOrder":
-		e.kind = liquidation
-		return d.liquidation(v)
+		return d.liquidation(e, v)
 	case "kline":
-		e.kind = kline
-		return d.stamps(v)
+		e.Kind = venue.Bar
+		return d.stamps(e, v)
 	case "serverShutdown":
-		e.kind = shutdown
+		e.Kind = venue.Shutdown
 		return nil
 	case "":
-		return d.unnamed(v, stream)
+		return d.unnamed(e, v, stream)
 	default:
-		e.detail = name
+		e.Detail = name
 		return nil
 	}
 }
 
 // unnamed tells messages without a type apart: the spot bookTicker, acknowledgements and refusals.
-func (d *decoder) unnamed(v *fastjson.Value, stream []byte) error {
-	e := &d.event
+func (d *decoder) unnamed(e *venue.Event, v *fastjson.Value, stream []byte) error {
 	switch {
 	case bytes.HasSuffix(stream, []byte("@bookTicker")) || (stream == nil && v.Exists("u") && v.Exists("B") && v.Exists("A")):
-		e.kind = quote
-		return d.quote(v)
+		return d.quote(e, v)
 	case v.Exists("error") || v.Exists("code"):
-		e.kind = refusal
-		e.detail = v.MarshalTo(nil)
+		e.Kind, e.Detail = venue.Refusal, v.MarshalTo(nil)
 	case v.Exists("result") && v.Exists("id"):
-		e.kind = acknowledgement
+		e.Kind = venue.Note
 	default:
-		e.detail = stream
+		e.Detail = stream
 	}
 	return nil
 }
 
-// snapshot decodes the body of GET /depth.
-func (d *decoder) snapshot(raw []byte) (*event, error) {
-	e := d.reset()
-	v, err := d.parser.ParseBytes(raw)
+// Answer decodes the body of GET /depth and of GET /openInterest; others are of no interest here.
+func (d *decoder) Answer(address string, body []byte) ([]venue.Event, error) {
+	d.batch.Reset()
+	u, err := url.Parse(address)
 	if err != nil {
-		return e, fmt.Errorf("parsing: %w", err)
+		return nil, nil //nolint:nilerr // a capture may hold the answer to anything
 	}
-	e.kind = snapshot
-	if e.last, err = number(v, "lastUpdateId"); err != nil {
-		return e, err
+	read := d.snapshot
+	switch {
+	case strings.HasSuffix(u.Path, "/depth"):
+	case strings.HasSuffix(u.Path, "/openInterest"):
+		read = d.interest
+	default:
+		return nil, nil
 	}
-	if e.pushed, err = optionalStamp(v, "E"); err != nil {
-		return e, err
+	v, err := d.json.Parse(body)
+	if err != nil {
+		return nil, err
 	}
-	if e.at, err = optionalStamp(v, "T"); err != nil {
-		return e, err
+	if err := read(v, u.Query().Get("symbol")); err != nil {
+		return nil, err
 	}
-	return e, d.sides(v, "bids", "asks")
+	return d.batch.Events(), nil
+}
+
+func (d *decoder) snapshot(v *fastjson.Value, symbol string) (err error) {
+	e := d.batch.Next(venue.BookAnswer)
+	e.Symbol = append(e.Symbol, symbol...)
+	if e.Last, err = venue.Integer(v, "lastUpdateId"); err != nil {
+		return err
+	}
+	if e.Sent, err = venue.Millis(v, "E"); err != nil {
+		return err
+	}
+	if e.At, err = venue.Millis(v, "T"); err != nil {
+		return err
+	}
+	return d.sides(e, v, "bids", "asks")
+}
+
+func (d *decoder) interest(v *fastjson.Value, _ string) (err error) {
+	e := d.batch.Next(venue.Derivative)
+	e.Channel, e.Unit = venue.Interest, schemas.QuantityUnit_QUANTITY_UNIT_BASE
+	if e.Symbol, err = venue.Text(v, "symbol"); err != nil {
+		return err
+	}
+	if e.At, err = venue.Millis(v, "time"); err != nil {
+		return err
+	}
+	n, err := d.json.Decimal(v, "openInterest")
+	e.OpenInterest = venue.Some(n)
+	return err
+}
+
+func (d *decoder) sides(e *venue.Event, v *fastjson.Value, bids, asks string) (err error) {
+	if e.Bids, err = d.json.Levels(e.Bids, v, bids); err != nil {
+		return err
+	}
+	e.Asks, err = d.json.Levels(e.Asks, v, asks)
+	return err
 }
 
 // stamps reads what every named message has: symbol, E, and T where it exists.
-func (d *decoder) stamps(v *fastjson.Value) error {
-	e := &d.event
-	var err error
-	if e.symbol, err = text(v, "s"); err != nil {
+func (d *decoder) stamps(e *venue.Event, v *fastjson.Value) (err error) {
+	if e.Symbol, err = venue.Text(v, "s"); err != nil {
 		return err
 	}
-	if e.pushed, err = optionalStamp(v, "E"); err != nil {
+	if e.Sent, err = venue.Millis(v, "E"); err != nil {
 		return err
 	}
-	if e.at, err = optionalStamp(v, "T"); err != nil {
+	if e.At, err = venue.Millis(v, "T"); err != nil {
 		return err
 	}
-	if e.at == 0 {
-		e.at = e.pushed
+	if e.At == 0 {
+		e.At = e.Sent
 	}
 	return nil
 }
 
-func (d *decoder) trade(v *fastjson.Value, id string) error {
-	e := &d.event
-	if err := d.stamps(v); err != nil {
+func (d *decoder) trade(e *venue.Event, v *fastjson.Value, id string) error {
+	e.Kind = venue.Trade
+	err := d.stamps(e, v)
+	if err != nil {
 		return err
 	}
-	var err error
-	if e.id, err = number(v, id); err != nil {
+	if e.Number, err = venue.Integer(v, id); err != nil {
 		return err
 	}
-	if e.price, err = d.decimal(v, "p"); err != nil {
+	if e.Price, err = d.json.Decimal(v, "p"); err != nil {
 		return err
 	}
-	if e.quantity, err = d.decimal(v, "q"); err != nil {
+	if e.Quantity, err = d.json.Decimal(v, "q"); err != nil {
 		return err
 	}
-	m := v.Get("m")
-	if m == nil || (m.Type() != fastjson.TypeTrue && m.Type() != fastjson.TypeFalse) {
-		return fmt.Errorf("%w: m", errField)
+	// m says that the buyer was the maker: the taker sold.
+	switch m := v.Get("m"); {
+	case m != nil && m.Type() == fastjson.TypeTrue:
+		e.Side = schemas.Side_SIDE_SELL
+	case m != nil && m.Type() == fastjson.TypeFalse:
+		e.Side = schemas.Side_SIDE_BUY
+	default:
+		return fmt.Errorf("%w: m", venue.ErrField)
 	}
-	e.buyerMaker = m.Type() == fastjson.TypeTrue
-	if e.kind == aggTrade {
-		first, ferr := number(v, "f")
-		last, lerr := number(v, "l")
+	if id == "a" {
+		first, ferr := venue.Integer(v, "f")
+		last, lerr := venue.Integer(v, "l")
 		if ferr == nil && lerr == nil && last >= first && last-first < 1<<31 {
-			e.fills = uint32(last - first + 1)
+			e.Fills = uint32(last - first + 1)
 		}
 		return nil
 	}
-	e.offBook = offBook(v.GetStringBytes("X"))
+	e.OffBook = offBook(v.GetStringBytes("X"))
 	return nil
 }
 
@@ -184,99 +212,119 @@ func offBook(x []byte) schemas.OffBook {
 	return schemas.OffBook_OFF_BOOK_OTHER
 }
 
-func (d *decoder) depth(v *fastjson.Value) error {
-	e := &d.event
-	err := d.stamps(v)
+func (d *decoder) depth(e *venue.Event, v *fastjson.Value) error {
+	e.Kind = venue.BookUpdate
+	err := d.stamps(e, v)
 	if err != nil {
 		return err
 	}
-	if e.first, err = number(v, "U"); err != nil {
+	if e.First, err = venue.Integer(v, "U"); err != nil {
 		return err
 	}
-	if e.last, err = number(v, "u"); err != nil {
+	if e.Last, err = venue.Integer(v, "u"); err != nil {
 		return err
 	}
 	if v.Exists("pu") {
-		if e.prev, err = number(v, "pu"); err != nil {
+		if e.Prev, err = venue.Integer(v, "pu"); err != nil {
 			return err
 		}
 	}
-	return d.sides(v, "b", "a")
+	return d.sides(e, v, "b", "a")
 }
 
-func (d *decoder) quote(v *fastjson.Value) error {
-	e := &d.event
-	err := d.stamps(v)
+func (d *decoder) quote(e *venue.Event, v *fastjson.Value) error {
+	e.Kind = venue.Quote
+	err := d.stamps(e, v)
 	if err != nil {
 		return err
 	}
-	if e.last, err = number(v, "u"); err != nil {
+	if e.Last, err = venue.Integer(v, "u"); err != nil {
 		return err
 	}
 	for _, f := range [...]struct {
 		key string
-		to  *book.Number
-	}{{"b", &e.price}, {"B", &e.quantity}, {"a", &e.askPrice}, {"A", &e.askQuantity}} {
-		if *f.to, err = d.decimal(v, f.key); err != nil {
+		to  *venue.Number
+	}{{"b", &e.Price}, {"B", &e.Quantity}, {"a", &e.AskPrice}, {"A", &e.AskQuantity}} {
+		if *f.to, err = d.json.Decimal(v, f.key); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *decoder) mark(v *fastjson.Value) error {
-	e := &d.event
-	err := d.stamps(v)
+func (d *decoder) mark(e *venue.Event, v *fastjson.Value) error {
+	e.Kind = venue.Derivative
+	err := d.stamps(e, v)
 	if err != nil {
 		return err
 	}
-	// T is the next funding here, not the time of the event; dated futures send 0 and an empty rate.
-	e.next, e.at = e.at, e.pushed
-	if at, err := optionalStamp(v, "T"); err != nil || at == 0 {
-		e.next = 0
-	}
-	if e.price, err = d.decimal(v, "p"); err != nil {
+	// T is the next funding here, not the time of the event; dated futures send 0 and an empty or zero rate.
+	e.At = e.Sent
+	if e.Next, err = venue.Millis(v, "T"); err != nil {
 		return err
 	}
-	if e.index, e.hasIndex, err = d.optional(v, "i"); err != nil {
+	price, err := d.json.Decimal(v, "p")
+	if err != nil {
 		return err
 	}
-	if e.settle, e.hasSettle, err = d.optional(v, "P"); err != nil {
+	e.Mark = venue.Some(price)
+	if e.Index, err = d.json.Optional(v, "i"); err != nil {
 		return err
 	}
-	e.rate, e.hasRate, err = d.optional(v, "r")
-	return err
+	if e.Settle, err = d.json.Optional(v, "P"); err != nil {
+		return err
+	}
+	if e.Rate, err = d.json.Optional(v, "r"); err != nil || e.Next != 0 {
+		return err
+	}
+	e.Rate = venue.Optional{}
+	return nil
 }
 
-func (d *decoder) liquidation(v *fastjson.Value) error {
-	e := &d.event
+func (d *decoder) liquidation(e *venue.Event, v *fastjson.Value) error {
 	o := v.Get("o")
 	if o == nil {
-		return fmt.Errorf("%w: o", errField)
+		return fmt.Errorf("%w: o", venue.ErrField)
 	}
-	err := d.stamps(o)
+	// The stream carries the latest of a symbol and second only.
+	e.Kind, e.Partial = venue.Liquidation, true
+	err := d.stamps(e, o)
 	if err != nil {
 		return err
 	}
-	if e.pushed, err = optionalStamp(v, "E"); err != nil {
+	if e.Sent, err = venue.Millis(v, "E"); err != nil {
 		return err
 	}
 	switch side := o.GetStringBytes("S"); string(side) {
 	case "BUY":
+		e.Side = schemas.Side_SIDE_BUY
 	case "SELL":
-		e.sell = true
+		e.Side = schemas.Side_SIDE_SELL
 	default:
-		return fmt.Errorf("%w: S is %q", errField, side)
+		return fmt.Errorf("%w: S is %q", venue.ErrField, side)
 	}
-	if e.price, err = d.decimal(o, "p"); err != nil {
+	limit, err := d.json.Decimal(o, "p")
+	if err != nil {
 		return err
 	}
-	if e.average, e.hasAverage, err = d.optional(o, "ap"); err != nil {
+	e.LimitPrice, e.Price = venue.Some(limit), limit
+	if e.Quantity, err = d.json.Decimal(o, "q"); err != nil {
 		return err
 	}
-	if e.quantity, err = d.decimal(o, "q"); err != nil {
+	// What was filled, and at what price, counts, where it is said.
+	average, err := d.json.Optional(o, "ap")
+	if err != nil {
 		return err
 	}
-	e.filled, e.hasLast, err = d.optional(o, "z")
-	return err
+	filled, err := d.json.Optional(o, "z")
+	if err != nil {
+		return err
+	}
+	if average.Set {
+		e.Price = average.Number
+	}
+	if filled.Set {
+		e.Quantity = filled.Number
+	}
+	return nil
 }

@@ -26,7 +26,7 @@ import (
 // Every trade of the recording is in market.trades of a real Kafka exactly once: the ids that are read back equal those
 // that a scan of the file's text finds.
 func TestEveryTradeReachesKafkaOnce(t *testing.T) {
-	path := filepath.Join(testservices.DataDir(t), filepath.FromSlash(usdmFile.file))
+	path := filepath.Join(testservices.DataDir(t), filepath.FromSlash(usdmFile.File))
 	c := cluster.Defaults()
 	c.Brokers = strings.Split(testservices.Kafka(t), ",")
 	c.Prefix = fmt.Sprintf("binance-%d.", os.Getpid())
@@ -37,7 +37,7 @@ func TestEveryTradeReachesKafkaOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	for _, topic := range cfg.topics() {
+	for _, topic := range spec(USDM).Topics {
 		if _, err := kadm.NewClient(client).CreateTopic(t.Context(), 8, 1, nil, c.Topic(topic.Name)); err != nil {
 			t.Fatal(err)
 		}

@@ -10,67 +10,31 @@ import (
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources/book"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/sourcetest"
+	"github.com/tapewatch/tapewatch/sources/venue"
+	"github.com/tapewatch/tapewatch/sources/venue/venuetest"
 )
 
-func TestPlayingTwiceGivesTheSameBytes(t *testing.T) {
-	for _, rec := range []recording{spotFile, futuresFile, usdmFile} {
-		_, a := play(t, rec)
-		_, b := play(t, rec)
-		if len(a.Entries()) < 100 || a.Digest(nil) != b.Digest(nil) {
-			t.Errorf("%s: two playbacks differ, or give next to nothing (%d records)", rec.file, len(a.Entries()))
-		}
+func TestLaws(t *testing.T) {
+	for _, rec := range []venuetest.Recording{spotFile, futuresFile, usdmFile} {
+		venuetest.Laws(t, rec)
 	}
 }
 
-// fed runs frames and ends the recording.
-func fed(t *testing.T, market string, frames ...[]capture.Frame) (*machine, *sourcetest.Memory) {
-	t.Helper()
-	out := &sourcetest.Memory{}
-	m := testMachine(t, market, out)
-	for _, f := range frames {
-		run(t, m, f)
-	}
-	if err := m.Finish(); err != nil {
-		t.Fatal(err)
-	}
-	return m, out
-}
-
-// A capture fed again is all duplicates; frames that come twice in a row give each record once. The health of the streams
-// counts duplicates, so it is left out.
+// A capture fed again, without a new connection, is all duplicates.
 func TestDuplicatesGiveTheSameOutputOnce(t *testing.T) {
-	market := func(e sourcetest.Entry) bool { return e.Topic != schemas.VenuesStatus.Name }
-	for _, rec := range []recording{spotFile, futuresFile, usdmFile} {
-		frames := read(t, rec.file)
-		_, once := fed(t, rec.market, frames)
+	for _, rec := range []venuetest.Recording{spotFile, futuresFile, usdmFile} {
+		frames := venuetest.Read(t, rec.File)
+		_, once := venuetest.Fed(t, rec.Spec, frames)
 		data := slices.DeleteFunc(slices.Clone(frames), func(f capture.Frame) bool { return f.Kind == capture.Connect })
-		m, again := fed(t, rec.market, frames, data)
-		if once.Digest(market) != again.Digest(market) {
-			t.Errorf("%s fed twice gives %d records, once %d, or others", rec.file, len(again.Entries()), len(once.Entries()))
+		m, again := venuetest.Fed(t, rec.Spec, frames, data)
+		if once.Digest(venuetest.Market) != again.Digest(venuetest.Market) {
+			t.Errorf("%s fed twice gives %d records, once %d, or others", rec.File, len(again.Entries()), len(once.Entries()))
 		}
-		var dups uint64
-		for _, in := range m.order {
-			for _, s := range in.streams {
-				if s != nil {
-					dups += s.Duplicates()
-				}
-			}
-		}
-		if dups == 0 {
-			t.Errorf("%s fed twice: no duplicate was counted", rec.file)
-		}
-		var doubled []capture.Frame
-		for _, f := range frames {
-			doubled = append(doubled, f)
-			if f.Kind == capture.Receive {
-				doubled = append(doubled, f)
-			}
-		}
-		_, twice := fed(t, rec.market, doubled)
-		if once.Digest(market) != twice.Digest(market) {
-			t.Errorf("%s with every message doubled differs from the original", rec.file)
+		if venuetest.Measure(m, again).Duplicates == 0 {
+			t.Errorf("%s fed twice: no duplicate was counted", rec.File)
 		}
 	}
 }
@@ -78,8 +42,8 @@ func TestDuplicatesGiveTheSameOutputOnce(t *testing.T) {
 // The recorder's clock is 1.27 s behind the venue's throughout. That is no corruption: every record is taken, none is late
 // (TestRecordingsGiveKnownCounts), and the skew is measured.
 func TestSkewedClockIsMeasured(t *testing.T) {
-	m, out := play(t, usdmFile)
-	skew, ok := m.core.Clock.Skew()
+	m, out := venuetest.Play(t, usdmFile)
+	skew, ok := m.Core().Clock.Skew()
 	if !ok || (skew+1270*time.Millisecond).Abs() > 20*time.Millisecond {
 		t.Errorf("skew %v, want -1.27 s", skew)
 	}
@@ -96,7 +60,7 @@ func TestSkewedClockIsMeasured(t *testing.T) {
 		}
 	}
 	// 344.8 s of traffic: a Tick ahead of it, one each second, one behind it.
-	for _, topic := range Defaults().topics() {
+	for _, topic := range spec(Spot).Topics {
 		if n := ticks[topic.Name]; n < 344 || n > 347 {
 			t.Errorf("%s has %d ticks, want one a second over 345 s", topic.Name, n)
 		}
@@ -106,18 +70,20 @@ func TestSkewedClockIsMeasured(t *testing.T) {
 // Depth within 10 basis points of the mid price, both sides, after every difference.
 func TestDepthNearTheMid(t *testing.T) {
 	out := &sourcetest.Memory{}
-	m := testMachine(t, USDM, out)
+	m := venuetest.Machine(t, spec(USDM), out)
 	var depths []float64
 	applied := 0
-	for i, f := range read(t, usdmFile.file) {
+	for i, f := range venuetest.Read(t, usdmFile.File) {
 		if err := m.Frame(f); err != nil {
 			t.Fatalf("frame %d: %v", i, err)
 		}
-		if len(m.order) == 0 || m.order[0].sync.stats.applied == applied {
+		figures := m.Figures()
+		if len(figures) == 0 || figures[0].Book.Applied == applied {
 			continue
 		}
-		applied = m.order[0].sync.stats.applied
-		depths = append(depths, near(m.order[0]))
+		applied = figures[0].Book.Applied
+		b, _, _ := m.Book(bitcoin)
+		depths = append(depths, near(b))
 	}
 	slices.Sort(depths)
 	got := []float64{depths[0], depths[len(depths)/2], depths[len(depths)-1]}
@@ -129,8 +95,9 @@ func TestDepthNearTheMid(t *testing.T) {
 	}
 }
 
-func near(in *instrument) float64 {
-	b := &in.sync.book
+const bitcoin = "BTC-USDT-PERP"
+
+func near(b *book.Book) float64 {
 	bids, asks := b.Depth()
 	mid := (b.Bid(0).Price.Decimal().Float() + b.Ask(0).Price.Decimal().Float()) / 2
 	sum := 0.0
@@ -167,25 +134,24 @@ func without(frames []capture.Frame, symbol string, n int) ([]capture.Frame, int
 }
 
 func TestDroppedDifferenceIsOneGapAndABookInvalidUntilResync(t *testing.T) {
-	frames := read(t, usdmFile.file)
+	frames := venuetest.Read(t, usdmFile.File)
 	broken, at := without(frames, "BTCUSDT", 3000)
 
 	// The whole recording's book some time later makes the snapshot that the broken run recovers by.
-	whole := testMachine(t, USDM, &sourcetest.Memory{})
+	whole := venuetest.Machine(t, spec(USDM), &sourcetest.Memory{})
 	const later = 20_000
-	run(t, whole, frames[:at+later])
-	snapshot := capture.Frame{Kind: capture.HTTP, Conn: "test.http", At: frames[at+later].At, URL: "/fapi/v1/depth?symbol=BTCUSDT", Data: snapshotOf(whole.order[0])}
+	venuetest.Run(t, whole, frames[:at+later])
+	snapshot := capture.Frame{Kind: capture.HTTP, Conn: "test.http", At: frames[at+later].At, URL: "/fapi/v1/depth?symbol=BTCUSDT", Data: snapshotOf(whole)}
 
 	out := &sourcetest.Memory{}
 	var wanted []string
-	m := testMachine(t, USDM, out)
-	m.want = func(s string) { wanted = append(wanted, s) }
-	run(t, m, broken[:at+later-1])
+	m := venuetest.Machine(t, spec(USDM), out, venue.Hands{Recover: func(_, s string) { wanted = append(wanted, s) }})
+	venuetest.Run(t, m, broken[:at+later-1])
 	gaps := sourcetest.Of[*schemas.Gap](out)
 	if len(gaps) != 1 || gaps[0].Channel != "book" || gaps[0].Cause != "sequence" || gaps[0].Missing != nil {
 		t.Fatalf("gaps %v, want one of the book with unknown size: futures ids do not count messages", gaps)
 	}
-	if m.order[0].sync.valid() {
+	if m.Figures()[0].Valid {
 		t.Fatal("the book is valid without a snapshot after the loss")
 	}
 	entries := out.Entries()
@@ -200,28 +166,28 @@ func TestDroppedDifferenceIsOneGapAndABookInvalidUntilResync(t *testing.T) {
 		t.Errorf("%d snapshot requests, want 2", len(wanted))
 	}
 
-	run(t, m, []capture.Frame{snapshot})
-	run(t, m, broken[at+later-1:])
-	run(t, whole, frames[at+later:])
+	venuetest.Run(t, m, []capture.Frame{snapshot})
+	venuetest.Run(t, m, broken[at+later-1:])
+	venuetest.Run(t, whole, frames[at+later:])
 	if n := len(sourcetest.Of[*schemas.Gap](out)); n != 1 {
 		t.Errorf("%d gaps after the resync, want still 1", n)
 	}
-	if a, b := top(m.order[0]), top(whole.order[0]); a != b {
+	if a, b := top(m, bitcoin), top(whole, bitcoin); a != b {
 		t.Errorf("the recovered book differs from the unbroken one:\n%s\n%s", a, b)
 	}
 	books := sourcetest.Of[*schemas.BookSnapshot](out)
 	fresh := slices.IndexFunc(books, func(b *schemas.BookSnapshot) bool { return b.Meta.EventTime > gaps[0].From })
-	if fresh < 0 || books[fresh].Meta.Flags != flagSnapshot {
+	if fresh < 0 || books[fresh].Meta.Flags != 1 {
 		t.Error("the first book after the loss is not marked as a fresh snapshot")
 	}
 }
 
 // snapshotOf prints the whole book as the venue answers a depth request.
-func snapshotOf(in *instrument) []byte {
-	b := &in.sync.book
+func snapshotOf(m *venue.Machine) []byte {
+	b, last, at := m.Book(bitcoin)
 	bids, asks := b.Depth()
 	var out bytes.Buffer
-	fmt.Fprintf(&out, `{"lastUpdateId":%d,"E":%d,"T":%d,"bids":[`, in.sync.last, in.sync.at/1e6, in.sync.at/1e6)
+	fmt.Fprintf(&out, `{"lastUpdateId":%d,"E":%d,"T":%d,"bids":[`, last, at/1e6, at/1e6)
 	for i := range bids {
 		fmt.Fprintf(&out, `%s["%s","%s"]`, strings.Repeat(",", min(i, 1)), b.Bid(i).Price.Decimal().Text(), b.Bid(i).Quantity.Decimal().Text())
 	}
@@ -233,33 +199,34 @@ func snapshotOf(in *instrument) []byte {
 	return out.Bytes()
 }
 
-func top(in *instrument) string {
+func top(m *venue.Machine, symbol string) string {
 	var s strings.Builder
-	bids, asks := in.sync.book.Depth()
+	b, _, _ := m.Book(symbol)
+	bids, asks := b.Depth()
 	for i := range min(bids, 100) {
-		fmt.Fprintln(&s, in.sync.book.Bid(i))
+		fmt.Fprintln(&s, b.Bid(i))
 	}
 	for i := range min(asks, 100) {
-		fmt.Fprintln(&s, in.sync.book.Ask(i))
+		fmt.Fprintln(&s, b.Ask(i))
 	}
 	return s.String()
 }
 
 // One symbol's loss leaves the others as they are.
 func TestLossOfOneSymbolLeavesTheOthers(t *testing.T) {
-	frames := read(t, futuresFile.file)
+	frames := venuetest.Read(t, futuresFile.File)
 	broken, _ := without(frames, "SUSHIUSDT", 100)
-	m, out := fed(t, USDM, broken)
-	whole, _ := fed(t, USDM, frames)
-	for i, in := range m.order {
-		if in.symbol == "SUSHI-USDT-PERP" {
-			if in.sync.valid() {
+	m, out := venuetest.Fed(t, spec(USDM), broken)
+	whole, _ := venuetest.Fed(t, spec(USDM), frames)
+	for i, f := range m.Figures() {
+		if f.Symbol == "SUSHI-USDT-PERP" {
+			if f.Valid {
 				t.Error("the broken book is valid")
 			}
 			continue
 		}
-		if got, want := in.sync.stats, whole.order[i].sync.stats; got != want || top(in) != top(whole.order[i]) {
-			t.Errorf("%s: %+v, want %+v as without the loss", in.symbol, got, want)
+		if got, want := f.Book, whole.Figures()[i].Book; got != want || top(m, f.Symbol) != top(whole, f.Symbol) {
+			t.Errorf("%s: %+v, want %+v as without the loss", f.Symbol, got, want)
 		}
 	}
 	if gaps := sourcetest.Of[*schemas.Gap](out); len(gaps) != 1 || gaps[0].Meta.Symbol != "SUSHI-USDT-PERP" {
@@ -269,10 +236,10 @@ func TestLossOfOneSymbolLeavesTheOthers(t *testing.T) {
 
 // Liveness is per stream: a connection whose depth flows while trades and klines do not names those two, for each symbol.
 func TestSilentStreamsAreNamed(t *testing.T) {
-	frames := slices.DeleteFunc(read(t, futuresFile.file), func(f capture.Frame) bool {
+	frames := slices.DeleteFunc(venuetest.Read(t, futuresFile.File), func(f capture.Frame) bool {
 		return f.Kind == capture.Receive && (bytes.Contains(f.Data, []byte("@aggTrade")) || bytes.Contains(f.Data, []byte("@kline")))
 	})
-	m, out := fed(t, USDM, frames)
+	m, out := venuetest.Fed(t, spec(USDM), frames)
 	silent := map[string]bool{}
 	spoke := map[string]bool{}
 	for _, h := range sourcetest.Of[*schemas.FeedHealth](out) {
@@ -285,10 +252,10 @@ func TestSilentStreamsAreNamed(t *testing.T) {
 			spoke[h.Channel] = true
 		}
 	}
-	if !silent[chTrades] || !silent[chBars] || spoke[chTrades] || spoke[chBars] || !spoke[chBook] || !spoke[chQuotes] {
+	if !silent[venue.Trades] || !silent[venue.Bars] || spoke[venue.Trades] || spoke[venue.Bars] || !spoke[venue.Book] || !spoke[venue.Quotes] {
 		t.Errorf("never heard: %v, heard: %v", silent, spoke)
 	}
-	if names, all := m.core.Health.Silent(m.core.Clock.Now(), 10*time.Second); len(names) < 8 || all != 16 {
+	if names, all := m.Core().Health.Silent(m.Core().Clock.Now(), 10*time.Second); len(names) < 8 || all != 16 {
 		t.Errorf("silent of %d: %v, want trades and bars of 4 symbols", all, names)
 	}
 }

@@ -20,6 +20,8 @@ import (
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/feed"
 	"github.com/tapewatch/tapewatch/sources/sourcetest"
+	"github.com/tapewatch/tapewatch/sources/venue"
+	"github.com/tapewatch/tapewatch/sources/venue/venuetest"
 )
 
 // venueServer speaks Binance's USD-M protocol on loopback, out of a recording: /public and /market carry the streams that
@@ -100,17 +102,17 @@ func (v *venueServer) depth(w http.ResponseWriter, r *http.Request) {
 }
 
 // live runs the connector against a venue server until done says so.
-func live(t *testing.T, v *venueServer, change func(*Config), done func(*sourcetest.Memory) bool) (*Source, *sourcetest.Memory) {
+func live(t *testing.T, v *venueServer, change func(*Config), done func(*sourcetest.Memory) bool) (*venue.Source, *sourcetest.Memory) {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	v.sessions, v.sent = map[string]int{}, map[string]int{}
 	server := httptest.NewServer(v)
 	t.Cleanup(server.Close)
 	cfg := Defaults()
-	cfg.Market, cfg.Channels = USDM, []string{chTrades, chQuotes, chBook}
+	cfg.Market, cfg.Channels = USDM, []string{venue.Trades, venue.Quotes, venue.Book}
 	cfg.Symbols = []string{"SUSHI-USDT-PERP", "AKRO-USDT-PERP", "KEEP-USDT-PERP", "CTK-USDT-PERP"}
 	cfg.StreamURL, cfg.RestURL = "ws"+strings.TrimPrefix(server.URL, "http"), server.URL
-	cfg.BackoffMax, cfg.SnapshotsPerMinute = 50*time.Millisecond, 1200
+	cfg.BackoffMax, cfg.RequestsPerMinute = 50*time.Millisecond, 1200
 	if change != nil {
 		change(&cfg)
 	}
@@ -149,9 +151,9 @@ func trades(n int) func(*sourcetest.Memory) bool {
 // Dialled at the address that its configuration builds, the connector gives what playback of the same recording gives, over
 // two connections, with depth snapshots that were refused at first.
 func TestLiveGivesWhatPlaybackGives(t *testing.T) {
-	v := &venueServer{frames: read(t, futuresFile.file), tooMany: 2}
+	v := &venueServer{frames: venuetest.Read(t, futuresFile.File), tooMany: 2}
 	_, out := live(t, v, nil, trades(91))
-	_, played := play(t, futuresFile)
+	_, played := venuetest.Play(t, futuresFile)
 	a, b := ids(out), ids(played)
 	if a != b {
 		t.Errorf("live trades and quotes differ from playback:\n%.300s\n%.300s", a, b)
@@ -180,13 +182,13 @@ func ids(p *sourcetest.Memory) string {
 // A connection that breaks is dialled again: each of its streams that had data says so by a Gap, and no trade comes twice or
 // is missing, because the venue resumes where it was.
 func TestLiveReconnects(t *testing.T) {
-	v := &venueServer{frames: read(t, futuresFile.file), cutAfter: 60}
+	v := &venueServer{frames: venuetest.Read(t, futuresFile.File), cutAfter: 60}
 	s, out := live(t, v, nil, func(p *sourcetest.Memory) bool {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		return len(sourcetest.Of[*schemas.Trade](p)) >= 91 && v.sent["/public/stream"] >= 600+764
 	})
-	if _, played := play(t, futuresFile); ids(out) != ids(played) {
+	if _, played := venuetest.Play(t, futuresFile); ids(out) != ids(played) {
 		t.Errorf("trades after the reconnect differ from playback")
 	}
 	for _, g := range sourcetest.Of[*schemas.Gap](out) {
@@ -212,7 +214,7 @@ func TestLiveReconnects(t *testing.T) {
 // What was captured live plays back to the bytes that were published live.
 func TestCaptureOfALiveRunPlaysBackAlike(t *testing.T) {
 	dir := t.TempDir()
-	v := &venueServer{frames: read(t, futuresFile.file), cutAfter: 50, cutPath: "/market"}
+	v := &venueServer{frames: venuetest.Read(t, futuresFile.File), cutAfter: 50, cutPath: "/market"}
 	_, out := live(t, v, func(c *Config) { c.Capture = dir }, trades(91))
 	files, err := filepath.Glob(filepath.Join(dir, "*.jsonl.zst"))
 	if err != nil || len(files) != 1 {
@@ -227,12 +229,7 @@ func TestCaptureOfALiveRunPlaysBackAlike(t *testing.T) {
 	}
 	defer func() { _ = r.Close() }()
 	again := &sourcetest.Memory{}
-	cfg := Defaults()
-	cfg.Market, cfg.Symbols = USDM, []string{"SUSHI-USDT-PERP", "AKRO-USDT-PERP", "KEEP-USDT-PERP", "CTK-USDT-PERP"}
-	m, err := newMachine(cfg, newCore(cfg, again, sources.NewMetrics(nil), nil), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := machineOf(t, again, []string{"SUSHI-USDT-PERP", "AKRO-USDT-PERP", "KEEP-USDT-PERP", "CTK-USDT-PERP"}, nil)
 	if _, err := feed.Play(t.Context(), r, m, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -260,24 +257,22 @@ func sameEntry(a, b sourcetest.Entry) bool {
 // receipt clock, and the connection is not taken for a success.
 func TestAcknowledgedAndSilent(t *testing.T) {
 	out := &sourcetest.Memory{}
-	cfg := Defaults()
-	cfg.Market, cfg.Symbols, cfg.Channels = USDM, []string{"BTC-USDT-PERP"}, []string{chTrades, chMarks}
-	m, err := newMachine(cfg, newCore(cfg, out, sources.NewMetrics(nil), nil), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	symbols, channels := []string{"BTC-USDT-PERP"}, []string{venue.Trades, venue.Marks}
+	m := machineOf(t, out, symbols, channels)
 	start := schemas.Time(1_723_161_255_000_000_000)
 	pump := feed.NewPump(m)
-	addresses, err := cfg.connections()
-	if err != nil || len(addresses) != 1 || addresses[0] != "wss://fstream.binance.com/market/stream?streams=btcusdt@aggTrade/btcusdt@markPrice@1s" {
-		t.Fatalf("addresses %v, %v", addresses, err)
+	cfg := FuturesDefaults()
+	cfg.Symbols, cfg.Channels = symbols, channels
+	dialled, err := NewSpec(cfg)
+	if err != nil || len(dialled.Connections) != 1 || dialled.Connections[0].URL != "wss://fstream.binance.com/market/stream?streams=btcusdt@aggTrade/btcusdt@markPrice@1s" {
+		t.Fatalf("addresses %v, %v", dialled, err)
 	}
 	ack := []byte(`{"result":null,"id":1}`)
 	if isData(ack) || !isData([]byte(`{"stream":"x","data":{}}`)) {
 		t.Error("an acknowledgement counts as data, or data does not")
 	}
 	for _, f := range []capture.Frame{
-		{Kind: capture.Connect, Conn: "binance.usdm.0/1", At: start, URL: addresses[0]},
+		{Kind: capture.Connect, Conn: "binance.usdm.0/1", At: start, URL: dialled.Connections[0].URL},
 		{Kind: capture.Receive, Conn: "binance.usdm.0/1", At: start + 1, Data: ack},
 	} {
 		if err := pump.Frame(f); err != nil {
@@ -297,4 +292,23 @@ func TestAcknowledgedAndSilent(t *testing.T) {
 	if named["BTC-USDT-PERP trades"] < 3 || named["BTC-USDT-PERP marks"] < 3 || len(named) != 2 {
 		t.Errorf("named %v, want trades and marks each second from the fifth on", named)
 	}
+}
+
+// machineOf makes a machine of the futures market for some symbols.
+func machineOf(t *testing.T, out sources.Publisher, symbols, channels []string) *venue.Machine {
+	t.Helper()
+	cfg := FuturesDefaults()
+	cfg.Symbols = symbols
+	if channels != nil {
+		cfg.Channels = channels
+	}
+	s, err := NewSpec(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := venue.NewMachine(s, cfg.Config, out, sources.NewMetrics(nil), nil, venue.Hands{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

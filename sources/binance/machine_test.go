@@ -1,9 +1,10 @@
 package binance
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
-	"syscall"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/sourcetest"
+	"github.com/tapewatch/tapewatch/sources/venue/venuetest"
 )
 
 const began = schemas.Time(1_672_515_780_000_000_000)
@@ -46,7 +48,7 @@ func TestReconnect(t *testing.T) {
 	s.at(3000, capture.Connect, "a/3", address).trade(3100, "a/2", 8).trade(3100, "a/3", 8)
 	s.at(3200, capture.Close, "a/2", "renewed").trade(3300, "a/3", 9)
 
-	m, out := fed(t, Spot, s.frames)
+	m, out := venuetest.Fed(t, spec(Spot), s.frames)
 	var got []string
 	for _, e := range out.Entries() {
 		switch msg := e.Message.(type) {
@@ -68,7 +70,7 @@ func TestReconnect(t *testing.T) {
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if n := m.core.Health.Reconnects(); n != 2 {
+	if n := m.Core().Health.Reconnects(); n != 2 {
 		t.Errorf("%d reconnects, want 2", n)
 	}
 }
@@ -83,7 +85,7 @@ func TestOldTradeAtSubscribe(t *testing.T) {
 	s.at(3300, capture.Close, "a/1", "").at(3400, capture.Connect, "a/2", "wss://x/stream?streams=ethusdt@trade")
 	stamp, old := int64(began)/1e6+3500, int64(began)/1e6-25_500
 	s.at(3520, capture.Receive, "a/2", fmt.Sprintf(`{"e":"trade","E":%d,"s":"ETHUSDT","t":1,"p":"1","q":"1","T":%d,"m":false}`, stamp, old))
-	_, out := fed(t, Spot, s.frames)
+	_, out := venuetest.Fed(t, spec(Spot), s.frames)
 	var ticked schemas.Time
 	flagged := 0
 	for _, e := range out.Entries() {
@@ -93,7 +95,7 @@ func TestOldTradeAtSubscribe(t *testing.T) {
 			}
 			ticked = schemas.TimeOf(e.Message)
 		}
-		if tr, ok := e.Message.(*schemas.Trade); ok && tr.Meta.Flags&flagBackfill != 0 {
+		if tr, ok := e.Message.(*schemas.Trade); ok && tr.Meta.Flags&4 != 0 {
 			flagged++
 			if tr.Meta.Symbol != "ETH-USDT" {
 				t.Errorf("%s %s is marked as old", tr.Meta.Symbol, tr.Meta.Id)
@@ -107,7 +109,7 @@ func TestOldTradeAtSubscribe(t *testing.T) {
 
 // Spot quotes have no time of their own: they get the receipt as the venue's clock would show it, and say so.
 func TestQuotesWithoutTime(t *testing.T) {
-	_, out := play(t, spotFile)
+	_, out := venuetest.Play(t, spotFile)
 	for _, q := range sourcetest.Of[*schemas.Quote](out) {
 		if q.Meta.TimeSource != schemas.TimeSource_TIME_SOURCE_RECEIPT {
 			t.Fatalf("quote %v", q)
@@ -126,7 +128,7 @@ func TestDerivatives(t *testing.T) {
 	force := fmt.Sprintf(`{"e":"forceOrder","E":%d,"o":{"s":"BTCUSDT","S":"SELL","o":"LIMIT","f":"IOC","q":"0.014","p":"9910","ap":"9912.5","X":"FILLED","l":"0.010","z":"0.012","T":%d}}`, ms+200, ms+190)
 	s.at(110, capture.Receive, "a/1", mark).at(111, capture.Receive, "a/1", mark).at(210, capture.Receive, "a/1", force).at(211, capture.Receive, "a/1", force)
 	s.at(500, capture.Close, "a/1", "")
-	_, out := fed(t, USDM, s.frames)
+	_, out := venuetest.Fed(t, spec(USDM), s.frames)
 	marks, funding, forced := sourcetest.Of[*schemas.Mark](out), sourcetest.Of[*schemas.Funding](out), sourcetest.Of[*schemas.Liquidation](out)
 	if len(marks) != 1 || len(funding) != 1 || len(forced) != 1 {
 		t.Fatalf("%d marks, %d funding rates, %d liquidations, want one of each", len(marks), len(funding), len(forced))
@@ -139,7 +141,7 @@ func TestDerivatives(t *testing.T) {
 	}
 	// The order sells, so a long was closed; the fill counts, not the order; the stream drops some.
 	if l := forced[0]; l.PositionSide != schemas.Side_SIDE_BUY || l.OrderSide != schemas.Side_SIDE_SELL || l.Price.Text() != "9912.5" ||
-		l.LimitPrice.Text() != "9910" || l.Quantity.Text() != "0.012" || l.Complete || l.Meta.Flags != flagPartial {
+		l.LimitPrice.Text() != "9910" || l.Quantity.Text() != "0.012" || l.Complete || l.Meta.Flags != 8 {
 		t.Errorf("liquidation %v", l)
 	}
 	for _, e := range out.Entries() {
@@ -154,7 +156,7 @@ func TestDerivatives(t *testing.T) {
 
 // A shed book is offered again with what came in between; a shed quote is gone; both cost no error.
 func TestShedding(t *testing.T) {
-	frames := read(t, futuresFile.file)
+	frames := venuetest.Read(t, futuresFile.File)
 	behind := true
 	out := &sourcetest.Memory{}
 	out.Refuse = func(_ schemas.Topic, m schemas.Message) error {
@@ -166,13 +168,13 @@ func TestShedding(t *testing.T) {
 		}
 		return nil
 	}
-	m := testMachine(t, USDM, out)
-	run(t, m, frames[:1000])
+	m := venuetest.Machine(t, spec(USDM), out)
+	venuetest.Run(t, m, frames[:1000])
 	if n := len(sourcetest.Of[*schemas.BookSnapshot](out)) + len(sourcetest.Of[*schemas.Quote](out)); n != 0 {
 		t.Fatalf("%d records were taken while shedding", n)
 	}
 	behind = false
-	run(t, m, frames[1000:])
+	venuetest.Run(t, m, frames[1000:])
 	if err := m.Finish(); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +203,7 @@ func TestConfigErrors(t *testing.T) {
 	} {
 		c := Defaults()
 		change(&c)
-		if _, err := New(c, nil, sources.NewMetrics(nil)); err == nil || !contains(err, says) {
+		if _, err := New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one that says %q", err, says)
 		}
 	}
@@ -210,7 +212,11 @@ func TestConfigErrors(t *testing.T) {
 func TestConnections(t *testing.T) {
 	c := Defaults()
 	c.StreamsPerConn = 4
-	got, err := c.connections()
+	s, err := NewSpec(c)
+	var got []string
+	for _, conn := range s.Connections {
+		got = append(got, conn.URL)
+	}
 	want := []string{
 		"wss://stream.binance.com:9443/stream?streams=btcusdt@trade/ethusdt@trade/btcusdt@bookTicker/ethusdt@bookTicker",
 		"wss://stream.binance.com:9443/stream?streams=btcusdt@depth@100ms/ethusdt@depth@100ms",
@@ -223,33 +229,16 @@ func TestConnections(t *testing.T) {
 	}
 }
 
-func BenchmarkPlayback(b *testing.B) { benchmark(b, read(b, usdmFile.file)) }
+func BenchmarkPlayback(b *testing.B) {
+	venuetest.Benchmark(b, spec(USDM), venuetest.Read(b, usdmFile.File))
+}
 
 func BenchmarkTrades(b *testing.B) {
 	var trades []capture.Frame
-	for _, f := range read(b, usdmFile.file) {
-		if f.Kind == capture.Connect || f.Kind == capture.Receive && bytesContains(f.Data, `"e":"trade"`) {
+	for _, f := range venuetest.Read(b, usdmFile.File) {
+		if f.Kind == capture.Connect || f.Kind == capture.Receive && bytes.Contains(f.Data, []byte(`"e":"trade"`)) {
 			trades = append(trades, f)
 		}
 	}
-	benchmark(b, trades)
-}
-
-// benchmark decodes, keeps state and encodes; frames by second of processor time are what a busy machine does not distort.
-func benchmark(b *testing.B, frames []capture.Frame) {
-	b.ReportAllocs()
-	before := processorTime(b)
-	for b.Loop() {
-		run(b, testMachine(b, USDM, &encoding{}), frames)
-	}
-	b.ReportMetric(float64(len(frames))*float64(b.N)/(processorTime(b)-before).Seconds(), "frames/cpu-s")
-}
-
-func processorTime(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	venuetest.Benchmark(b, spec(USDM), trades)
 }

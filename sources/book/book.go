@@ -108,6 +108,19 @@ func set(side []entry, key, sign int64, l Level) []entry {
 	return slices.Insert(side, i, entry{key, l})
 }
 
+// Truncate drops the worst levels beyond n a side; 0 keeps all.
+func (b *Book) Truncate(n int) {
+	if n <= 0 {
+		return
+	}
+	if extra := len(b.bids) - n; extra > 0 {
+		b.bids = slices.Delete(b.bids, 0, extra)
+	}
+	if extra := len(b.asks) - n; extra > 0 {
+		b.asks = slices.Delete(b.asks, 0, extra)
+	}
+}
+
 // Depth returns how many levels stand on the two sides.
 func (b *Book) Depth() (bids, asks int) { return len(b.bids), len(b.asks) }
 

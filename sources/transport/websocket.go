@@ -27,6 +27,13 @@ type Options struct {
 	Slot, URL string
 	// Send goes out after each dial: subscriptions.
 	Send [][]byte
+	// Ping, where the venue wants one as a message, goes out every PingEvery.
+	Ping      []byte
+	PingEvery time.Duration
+	// Requests go out as they come, a few a second; may be nil.
+	Requests <-chan []byte
+	// Renew opens the next session now; may be nil.
+	Renew <-chan struct{}
 	// IsData tells data from acknowledgements; nil takes all for data.
 	IsData func([]byte) bool
 	// Silence without a message or a ping ends a session.
@@ -42,8 +49,12 @@ const (
 	dialTimeout = 15 * time.Second
 	firstWait   = 500 * time.Millisecond
 	readLimit   = 16 << 20
-	// overlap bounds how long two sessions of a slot run side by side.
+	// overlap bounds how long two sessions of a slot run side by side, and settle is how long they do so at least: the next
+	// one's snapshots come in the time.
 	overlap = 30 * time.Second
+	settle  = 2 * time.Second
+	// paced is the least time between two requests: venues cut who sends more than five a second.
+	paced = 250 * time.Millisecond
 )
 
 // now is the receipt clock.
@@ -94,6 +105,7 @@ func (d *dialer) stand(ctx context.Context) *session {
 		case <-current.done:
 			return current
 		case <-renew.C:
+		case <-d.opt.Renew:
 		}
 		next := d.start(ctx)
 		late := time.NewTimer(overlap)
@@ -109,6 +121,9 @@ func (d *dialer) stand(ctx context.Context) *session {
 			next.end()
 			renew.Reset(jittered(overlap))
 			continue
+		}
+		if !current.ended() {
+			d.settle(current, next)
 		}
 		current.end()
 		current = next
@@ -127,6 +142,17 @@ func (d *dialer) start(ctx context.Context) *session {
 		s.err = d.serve(ctx, inner, s, name)
 	}()
 	return s
+}
+
+// settle lets two sessions run side by side for a while.
+func (d *dialer) settle(current, next *session) {
+	wait := time.NewTimer(min(settle, d.opt.MaxAge/10))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-current.done:
+	case <-next.done:
+	}
 }
 
 // end closes a session and waits for it.
@@ -202,10 +228,15 @@ func (d *dialer) read(outer, ctx context.Context, s *session, conn *websocket.Co
 	defer watcher.Wait()
 	defer stop(nil)
 	watcher.Go(func() { d.watch(watch, stop, &heard, pinged) })
+	watcher.Go(func() {
+		if err := d.write(outer, watch, conn, name); err != nil {
+			stop(err)
+		}
+	})
 	for {
 		_, raw, err := conn.Read(watch)
 		if err != nil {
-			if cause := context.Cause(watch); errors.Is(cause, errSilent) {
+			if cause := context.Cause(watch); cause != nil && !errors.Is(cause, context.Canceled) {
 				return cause
 			}
 			return fmt.Errorf("reading: %w", err)
@@ -218,6 +249,32 @@ func (d *dialer) read(outer, ctx context.Context, s *session, conn *websocket.Co
 		}
 		if err := d.emit(outer, capture.Frame{Kind: capture.Receive, Conn: name, At: at, Data: raw}); err != nil {
 			return err
+		}
+	}
+}
+
+// write sends pings and requests until the session ends. Pings are not recorded: they ask for nothing.
+func (d *dialer) write(outer, ctx context.Context, conn *websocket.Conn, name string) error {
+	var pings <-chan time.Time
+	if len(d.opt.Ping) > 0 {
+		every := time.NewTicker(d.opt.PingEvery)
+		defer every.Stop()
+		pings = every.C
+	}
+	for {
+		request := d.opt.Ping
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-pings:
+		case request = <-d.opt.Requests:
+			if err := d.emit(outer, capture.Frame{Kind: capture.Send, Conn: name, At: now(), Data: request}); err != nil {
+				return nil //nolint:nilerr // the whole source ends
+			}
+			sleep(ctx, jittered(paced))
+		}
+		if err := conn.Write(ctx, websocket.MessageText, request); err != nil {
+			return fmt.Errorf("sending: %w", err)
 		}
 	}
 }

@@ -1,7 +1,6 @@
-package binance
+package venue
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -19,8 +18,9 @@ import (
 	"github.com/tapewatch/tapewatch/sources/transport"
 )
 
-// Source is one market of Binance, live or played from a capture.
+// Source is one market of a venue, live or played from a capture.
 type Source struct {
+	spec    *Spec
 	cfg     Config
 	log     *slog.Logger
 	metrics *sources.Metrics
@@ -29,21 +29,18 @@ type Source struct {
 
 var _ sources.Source = (*Source)(nil)
 
-// venue is the Meta.venue of both markets: their symbols differ.
-const venue = "binance"
-
-// New makes a source.
-func New(cfg Config, log *slog.Logger, metrics *sources.Metrics) (*Source, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
+// New makes a source from settings that were validated.
+func New(spec *Spec, cfg Config, log *slog.Logger, metrics *sources.Metrics) *Source {
+	if cfg.Name == "" {
+		cfg.Name = spec.SourceName()
 	}
-	s := &Source{cfg: cfg, log: log, metrics: metrics}
+	s := &Source{spec: spec, cfg: cfg, log: log, metrics: metrics}
 	s.report("starting", "no data yet")
-	return s, nil
+	return s
 }
 
 // Name returns the source's name, the Meta.source of its records.
-func (s *Source) Name() string { return s.cfg.sourceName() }
+func (s *Source) Name() string { return s.cfg.Name }
 
 // Component says how the source is.
 func (s *Source) Component() *schemas.Component { return s.state.Load() }
@@ -60,28 +57,14 @@ func (s *Source) Run(ctx context.Context, p sources.Publisher) error {
 	if l, ok := p.(interface{ Live() sources.Publisher }); ok {
 		p = l.Live()
 	}
-	addresses, err := s.cfg.connections()
-	if err != nil {
-		return err
-	}
 	frames := make(chan capture.Frame, 4096)
-	fetcher := transport.NewFetcher(transport.FetchOptions{
-		Conn: s.Name() + ".http", PerMinute: s.cfg.SnapshotsPerMinute, BackoffMax: s.cfg.BackoffMax, Log: s.log,
-	}, frames)
-	m, err := newMachine(s.cfg, newCore(s.cfg, p, s.metrics, s.log), func(v string) { fetcher.Get(s.cfg.snapshotURL(v)) })
+	lines := s.dial(frames)
+	m, err := NewMachine(s.spec, s.cfg, p, s.metrics, s.log, lines.hands(s.spec))
 	if err != nil {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return fetcher.Run(gctx) })
-	for i, address := range addresses {
-		group.Go(func() error {
-			return transport.Dial(gctx, transport.Options{
-				Slot: s.Name() + "." + strconv.Itoa(i), URL: address, IsData: isData,
-				Silence: s.cfg.Silence, MaxAge: s.cfg.MaxAge, BackoffMax: s.cfg.BackoffMax, Log: s.log,
-			}, frames)
-		})
-	}
+	lines.run(gctx, group, s.spec.Gets, frames)
 	group.Go(func() error { return s.loop(gctx, m, frames) })
 	if err := group.Wait(); ctx.Err() == nil {
 		s.report("unhealthy", err.Error())
@@ -90,13 +73,97 @@ func (s *Source) Run(ctx context.Context, p sources.Publisher) error {
 	return nil
 }
 
-// isData tells data from answers to requests.
-func isData(raw []byte) bool {
-	return !bytes.HasPrefix(raw, []byte(`{"result"`)) && !bytes.HasPrefix(raw, []byte(`{"error"`)) && !bytes.HasPrefix(raw, []byte(`{"id"`))
+// lines are the ways to a venue.
+type lines struct {
+	fetcher *transport.Fetcher
+	options []transport.Options
+	bySlot  map[string]slot
+	log     *slog.Logger
+}
+
+// slot is what a machine can ask of a connection.
+type slot struct {
+	requests chan []byte
+	renew    chan struct{}
+}
+
+// outbox bounds the requests that wait for a connection.
+const outbox = 256
+
+func (s *Source) dial(frames chan<- capture.Frame) *lines {
+	l := &lines{bySlot: map[string]slot{}, log: s.log}
+	l.fetcher = transport.NewFetcher(transport.FetchOptions{
+		Conn: s.Name() + ".http", PerMinute: s.cfg.RequestsPerMinute, BackoffMax: s.cfg.BackoffMax, Log: s.log,
+	}, frames)
+	for i, c := range s.spec.Connections {
+		at := slot{make(chan []byte, outbox), make(chan struct{}, 1)}
+		o := transport.Options{
+			Slot: s.Name() + "." + strconv.Itoa(i), URL: c.URL, Send: c.Send, Ping: c.Ping, PingEvery: c.PingEvery, IsData: s.spec.IsData,
+			Requests: at.requests, Renew: at.renew,
+			Silence: s.cfg.Silence, MaxAge: s.cfg.MaxAge, BackoffMax: s.cfg.BackoffMax, Log: s.log,
+		}
+		l.options = append(l.options, o)
+		l.bySlot[o.Slot] = at
+	}
+	return l
+}
+
+// hands are what the machine can do. They do not wait: they are called from the loop that owns it.
+func (l *lines) hands(spec *Spec) Hands {
+	return Hands{
+		Recover: func(slot, venueSymbol string) {
+			r := spec.Recover(venueSymbol)
+			if r.Get != "" {
+				l.fetcher.Get(r.Get)
+			}
+			for _, request := range r.Send {
+				select {
+				case l.bySlot[slot].requests <- request:
+				default:
+					// The machine asks again when no snapshot comes.
+					if l.log != nil {
+						l.log.Warn("request not sent: too many wait", "slot", slot, "symbol", venueSymbol)
+					}
+				}
+			}
+		},
+		Renew: func(slot string) {
+			select {
+			case l.bySlot[slot].renew <- struct{}{}:
+			default:
+			}
+		},
+	}
+}
+
+// run keeps every connection and works off the requests until ctx is done.
+func (l *lines) run(ctx context.Context, group *errgroup.Group, gets []Get, frames chan<- capture.Frame) {
+	group.Go(func() error { return l.fetcher.Run(ctx) })
+	for _, o := range l.options {
+		group.Go(func() error { return transport.Dial(ctx, o, frames) })
+	}
+	for _, g := range gets {
+		l.fetcher.Get(g.URL)
+		if g.Every == 0 {
+			continue
+		}
+		group.Go(func() error {
+			every := time.NewTicker(g.Every)
+			defer every.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-every.C:
+					l.fetcher.Get(g.URL)
+				}
+			}
+		})
+	}
 }
 
 // loop owns the machine: it hands it the frames and the steps of the clock, and records what it hands over.
-func (s *Source) loop(ctx context.Context, m *machine, frames <-chan capture.Frame) error {
+func (s *Source) loop(ctx context.Context, m *Machine, frames <-chan capture.Frame) error {
 	pump := feed.NewPump(m)
 	rec, err := s.record()
 	if err != nil {
@@ -136,7 +203,7 @@ func (s *Source) loop(ctx context.Context, m *machine, frames <-chan capture.Fra
 const quiet = 5 * time.Minute
 
 // describe brings the state up to date.
-func (s *Source) describe(m *machine) {
+func (s *Source) describe(m *Machine) {
 	core := m.core
 	skew, timed := core.Clock.Skew()
 	unknown, rejected := core.Counts()
@@ -169,7 +236,7 @@ func (s *Source) play(ctx context.Context, p sources.Publisher) error {
 		return err
 	}
 	defer r.Close() //nolint:errcheck // read only
-	m, err := newMachine(s.cfg, newCore(s.cfg, p, s.metrics, s.log), nil)
+	m, err := NewMachine(s.spec, s.cfg, p, s.metrics, s.log, Hands{})
 	if err != nil {
 		return err
 	}
@@ -233,29 +300,4 @@ func (r *recorder) close(log *slog.Logger) {
 	if err := r.out.Close(); err != nil && log != nil {
 		log.Error("capture not closed", "error", err)
 	}
-}
-
-// sourceName is the configured name, or that of the market.
-func (c Config) sourceName() string {
-	if c.Name != "" {
-		return c.Name
-	}
-	return venue + "." + c.Market
-}
-
-// topics are those that the source's keys live on.
-func (c Config) topics() []schemas.Topic {
-	topics := []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks}
-	if c.Market == USDM {
-		topics = append(topics, schemas.MarketDerivatives)
-	}
-	return append(topics, schemas.VenuesStatus)
-}
-
-func newCore(c Config, p sources.Publisher, metrics *sources.Metrics, log *slog.Logger) *feed.Core {
-	clock := feed.DefaultClock()
-	clock.Delay = c.TickDelay
-	return feed.NewCore(feed.Options{
-		Source: c.sourceName(), Venue: venue, Clock: clock, Topics: c.topics(), Publisher: p, Metrics: metrics, Log: log,
-	})
 }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/tapewatch/tapewatch/internal/config"
+	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/binance"
+	"github.com/tapewatch/tapewatch/sources/venue"
+)
+
+// connector is a market that sources.use can name.
+type connector struct {
+	// name is that of the source, and of its section in the settings.
+	name, doc string
+	// section is the whole of the settings, common the part that every connector has.
+	section any
+	common  *venue.Config
+	make    func(p *process) (sources.Source, error)
+}
+
+// venuesConfig holds the settings of every connector.
+type venuesConfig struct {
+	Binance, BinanceUSDM binance.Config
+}
+
+func venuesDefaults() venuesConfig {
+	return venuesConfig{Binance: binance.Defaults(), BinanceUSDM: binance.FuturesDefaults()}
+}
+
+// connectors lists the markets.
+func (c *venuesConfig) connectors() []connector {
+	return []connector{
+		{"binance", "Binance's spot market.", &c.Binance, &c.Binance.Config, func(p *process) (sources.Source, error) {
+			return binance.New(c.Binance, p.log, p.metrics.sources)
+		}},
+		{"binance_usdm", "Binance's USD-margined futures.", &c.BinanceUSDM, &c.BinanceUSDM.Config, func(p *process) (sources.Source, error) {
+			return binance.New(c.BinanceUSDM, p.log, p.metrics.sources)
+		}},
+	}
+}
+
+// connector finds a market by the name of its source.
+func (c *venuesConfig) connector(name string) (connector, bool) {
+	all := c.connectors()
+	i := slices.IndexFunc(all, func(v connector) bool { return v.name == name })
+	if i < 0 {
+		return connector{}, false
+	}
+	return all[i], true
+}
+
+// addTo adds a section for every market.
+func (c *venuesConfig) addTo(t *config.Tree) {
+	for _, v := range c.connectors() {
+		t.Add(v.name, v.doc, v.section)
+	}
+}
+
+// source makes a market's source, or plays captures in its place.
+func (v connector) source(p *process) (sources.Source, error) {
+	return p.played(func(path string) (sources.Source, error) {
+		if path == "" {
+			return v.make(p)
+		}
+		before := v.common.Play
+		defer func() { v.common.Play = before }()
+		v.common.Play = path
+		return v.make(p)
+	})
+}

@@ -1,0 +1,371 @@
+package venue
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources/capture"
+	"github.com/tapewatch/tapewatch/sources/feed"
+)
+
+// instrument is the state of one symbol.
+type instrument struct {
+	symbol, venueSymbol, asset string
+	streams                    map[string]*feed.Stream // by channel
+
+	multiplier Optional
+	inverse    bool
+
+	tradeChannel string // the kind of trade stream that came first: others number differently
+	tradeIDs     feed.Window
+	tradeTexts   feed.Recent
+	cut          bool // the connection was lost since the last trade
+	session      uint32
+
+	quoteID     uint64
+	quotePrint  uint64
+	quoteAt     schemas.Time
+	ticker      ticker
+	reached     map[string]mark // by channel: what came last of streams without ids
+	liquidation feed.Recent
+
+	sync    bookSync
+	source  string       // connection that the snapshot in the stream came on: the book follows it alone
+	wanted  bool         // a snapshot is on its way
+	asked   schemas.Time // receipt clock of the request
+	resync  bool         // the next book published is the first since a snapshot
+	dirty   bool
+	updates uint32
+	heard   schemas.Time // receipt of the last change
+	conn    string
+}
+
+// mark is where a stream without ids stands.
+type mark struct {
+	at     schemas.Time
+	digest uint64
+}
+
+// ticker is what a Derivative's absent fields stand for.
+type ticker struct {
+	mark, index, settle, rate, limit Optional
+	interval                         uint32
+	next                             schemas.Time
+}
+
+// stream returns the stream of a channel and notes the connection that carries it, unless that is not known.
+func (in *instrument) stream(h *feed.Health, channel, conn string) *feed.Stream {
+	s := in.streams[channel]
+	if s == nil || (conn != "" && s.Conn() != feed.Slot(conn)) {
+		s = h.Stream(in.symbol, in.venueSymbol, channel, conn)
+		in.streams[channel] = s
+	}
+	return s
+}
+
+// newer moves a stream without ids on, unless the message is older than, or the same as, what came last.
+func (in *instrument) newer(channel string, at schemas.Time, digest uint64) bool {
+	m := in.reached[channel]
+	if at < m.at || (at == m.at && digest == m.digest) {
+		return false
+	}
+	in.reached[channel] = mark{at, digest}
+	return true
+}
+
+// backfill is how old the first trade of a session may be without being marked as an old one.
+const backfill = 5 * time.Second
+
+// Bits of Meta.flags.
+const (
+	flagSnapshot = 1
+	flagBackfill = 4
+	flagPartial  = 8
+)
+
+// errContract says that a quantity cannot be expressed in units of base.
+var errContract = errors.New("quantity cannot be converted to units of base")
+
+// quantity converts to base units; a record whose quantity cannot be converted is rejected.
+func (m *Machine) quantity(in *instrument, q, price Number, raw []byte) (Number, bool) {
+	if !in.multiplier.Set && m.spec.Contracts != nil && m.spec.Contracts(in.symbol) {
+		m.core.Reject("multiplier unknown", errContract, raw)
+		return Number{}, false
+	}
+	n, ok := in.base(q, price)
+	if !ok {
+		m.core.Reject("quantity", errContract, raw)
+	}
+	return n, ok
+}
+
+func (m *Machine) trade(in *instrument, e *Event, f capture.Frame) (fresh bool, err error) {
+	s := in.stream(m.core.Health, Trades, f.Conn)
+	if in.tradeChannel == "" {
+		in.tradeChannel = e.Channel
+	}
+	if in.tradeChannel != e.Channel {
+		m.core.Unknown("second trade stream", f.Data)
+		return false, nil
+	}
+	var isNew bool
+	var missing uint64
+	if len(e.ID) > 0 {
+		isNew = in.tradeTexts.Add(e.ID)
+	} else {
+		isNew, missing = in.tradeIDs.Add(e.Number)
+	}
+	if !isNew {
+		m.core.Duplicate(s)
+		return false, nil
+	}
+	if missing > 0 && m.spec.Contiguous {
+		loss := feed.Loss{Cause: "sequence", From: s.Event(), To: e.At, Missing: missing, Counted: true}
+		if in.cut {
+			loss.Cause = "disconnect"
+		}
+		if err := m.core.Gap(schemas.MarketTrades, s, "trades", in.symbol, f.Conn, loss); err != nil {
+			return false, err
+		}
+	}
+	in.cut = false
+	s.Record(f.At, e.At, !e.Old)
+	quantity, ok := m.quantity(in, e.Quantity, e.Price, f.Data)
+	if !ok {
+		return true, nil
+	}
+
+	t := m.out.trade
+	m.core.Meta(t.Meta, s, f.Conn, e.At, f.At)
+	t.Meta.SequenceKind, t.Meta.Sequence = schemas.SequenceKind_SEQUENCE_KIND_NONE, e.Number
+	if t.Meta.Id = string(e.ID); len(e.ID) == 0 {
+		t.Meta.Id = strconv.FormatUint(e.Number, 10)
+		if m.spec.Contiguous {
+			t.Meta.SequenceKind = schemas.SequenceKind_SEQUENCE_KIND_ARITHMETIC
+		}
+	}
+	if epoch := m.core.Epoch(f.Conn); e.Old || epoch != in.session {
+		in.session = epoch
+		if e.Old || e.At < m.core.Clock.Estimate(f.At).Add(-backfill) {
+			t.Meta.Flags = flagBackfill
+		}
+	}
+	put(t.Price, e.Price)
+	put(t.Quantity, quantity)
+	t.TakerSide, t.OffBook, t.Fills = e.Side, e.OffBook, e.Fills
+	return true, m.core.Publish(schemas.MarketTrades, t)
+}
+
+func (m *Machine) quote(in *instrument, e *Event, f capture.Frame, digest uint64) (fresh bool, err error) {
+	s := in.stream(m.core.Health, Quotes, f.Conn)
+	at, timed := e.At, e.At != 0
+	if !timed {
+		at = m.core.Clock.Estimate(f.At)
+	}
+	if e.Last != 0 && e.Last <= in.quoteID || e.Last == 0 && (at < in.quoteAt || digest == in.quotePrint) {
+		m.core.Duplicate(s)
+		return false, nil
+	}
+	in.quoteID, in.quotePrint, in.quoteAt = e.Last, digest, at
+	s.Record(f.At, at, timed)
+	bid, ok := m.quantity(in, e.Quantity, e.Price, f.Data)
+	if !ok {
+		return true, nil
+	}
+	ask, ok := m.quantity(in, e.AskQuantity, e.AskPrice, f.Data)
+	if !ok {
+		return true, nil
+	}
+
+	q := m.out.quote
+	m.core.Meta(q.Meta, s, f.Conn, at, f.At)
+	if !timed {
+		q.Meta.TimeSource = schemas.TimeSource_TIME_SOURCE_RECEIPT
+	}
+	if q.Meta.Id = strconv.FormatUint(e.Last, 10); e.Last == 0 {
+		q.Meta.Id = strconv.FormatInt(int64(at), 10) + "/" + strconv.FormatUint(e.Number, 10)
+	}
+	q.Meta.SequenceKind, q.Meta.Sequence = schemas.SequenceKind_SEQUENCE_KIND_NONE, e.Last
+	put(q.BidPrice, e.Price)
+	put(q.BidQuantity, bid)
+	put(q.AskPrice, e.AskPrice)
+	put(q.AskQuantity, ask)
+	if q.BidPrice.Cmp(q.AskPrice) > 0 {
+		m.core.Reject("crossed", nil, f.Data)
+		return true, nil
+	}
+	return true, ignoreShed(m.core.Publish(schemas.MarketQuotes, q))
+}
+
+// derivative publishes what the event has of mark, funding and open interest; what it has not, it had before.
+func (m *Machine) derivative(in *instrument, e *Event, f capture.Frame, digest uint64) (fresh bool, err error) {
+	channel := e.Channel
+	if channel == "" {
+		channel = Marks
+	}
+	s := in.stream(m.core.Health, channel, f.Conn)
+	at, timed := e.At, e.At != 0
+	if !timed {
+		at = m.core.Clock.Estimate(f.At)
+	}
+	if !in.newer(channel, at, digest) {
+		m.core.Duplicate(s)
+		return false, nil
+	}
+	s.Record(f.At, at, timed)
+	in.ticker.merge(e)
+	meta := func() *schemas.Meta {
+		meta := &schemas.Meta{}
+		m.core.Meta(meta, s, f.Conn, at, f.At)
+		meta.Id = in.symbol + "/" + strconv.FormatInt(int64(at), 10)
+		if e.Number != 0 {
+			meta.Id += "/" + strconv.FormatUint(e.Number, 10)
+		}
+		meta.SequenceKind, meta.Sequence = schemas.SequenceKind_SEQUENCE_KIND_NONE, e.Number
+		if !timed {
+			meta.TimeSource = schemas.TimeSource_TIME_SOURCE_RECEIPT
+		}
+		return meta
+	}
+	t := &in.ticker
+	if (e.Mark.Set || e.Index.Set || e.Settle.Set) && t.mark.Set {
+		err := m.core.Publish(schemas.MarketDerivatives, &schemas.Mark{
+			Meta: meta(), Asset: in.asset, MarkPrice: t.mark.decimal(), IndexPrice: t.index.decimal(), SettlePrice: t.settle.decimal(),
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	if (e.Rate.Set || e.Cap.Set || e.Interval != 0) && t.rate.Set {
+		kind := e.FundingKind
+		if kind == schemas.FundingKind_FUNDING_KIND_UNSPECIFIED {
+			kind = schemas.FundingKind_FUNDING_KIND_CURRENT
+		}
+		err := m.core.Publish(schemas.MarketDerivatives, &schemas.Funding{
+			Meta: meta(), Asset: in.asset, Rate: t.rate.decimal(), IntervalSeconds: t.interval, NextTime: int64(t.next), Kind: kind, Cap: t.limit.decimal(),
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	if !e.OpenInterest.Set {
+		return true, nil
+	}
+	o := &schemas.OpenInterest{Meta: meta(), Asset: in.asset, Quantity: e.OpenInterest.Decimal(), Unit: e.Unit}
+	if e.Unit == schemas.QuantityUnit_QUANTITY_UNIT_CONTRACT && !in.inverse {
+		o.Multiplier = in.multiplier.decimal()
+	}
+	return true, m.core.Publish(schemas.MarketDerivatives, o)
+}
+
+// merge takes what an event has.
+func (t *ticker) merge(e *Event) {
+	for _, p := range [...]struct {
+		to   *Optional
+		from Optional
+	}{{&t.mark, e.Mark}, {&t.index, e.Index}, {&t.settle, e.Settle}, {&t.rate, e.Rate}, {&t.limit, e.Cap}} {
+		if p.from.Set {
+			*p.to = p.from
+		}
+	}
+	if e.Interval != 0 {
+		t.interval = e.Interval
+	}
+	if e.Next != 0 {
+		t.next = e.Next
+	}
+}
+
+func (m *Machine) liquidate(in *instrument, e *Event, f capture.Frame) (fresh bool, err error) {
+	s := in.stream(m.core.Health, Liquidations, f.Conn)
+	id := e.ID
+	if len(id) == 0 {
+		id = strconv.AppendInt(nil, int64(e.At), 10)
+		if !e.Partial {
+			// Complete feeds have several at one time: what they are and the place in the message tell them apart.
+			id = fmt.Appendf(id, "/%d/%s/%s/%d", e.Side, e.Price.Decimal().Text(), e.Quantity.Decimal().Text(), e.Number)
+		}
+	}
+	if !in.liquidation.Add(id) {
+		m.core.Duplicate(s)
+		return false, nil
+	}
+	s.Record(f.At, e.At, true)
+	quantity, ok := m.quantity(in, e.Quantity, e.Price, f.Data)
+	if !ok {
+		return true, nil
+	}
+	l := &schemas.Liquidation{
+		Meta: &schemas.Meta{}, Asset: in.asset, LimitPrice: e.LimitPrice.decimal(), Price: e.Price.Decimal(), Quantity: quantity.Decimal(),
+		OrderSide: e.Side, PositionSide: opposite(e.Side), Complete: !e.Partial,
+	}
+	m.core.Meta(l.Meta, s, f.Conn, e.At, f.At)
+	l.Meta.Id, l.Meta.SequenceKind = in.symbol+"/"+string(id), schemas.SequenceKind_SEQUENCE_KIND_NONE
+	if e.Partial {
+		l.Meta.Flags = flagPartial
+	}
+	return true, m.core.Publish(schemas.MarketDerivatives, l)
+}
+
+// opposite is the side of the position that an order closes.
+func opposite(s schemas.Side) schemas.Side {
+	switch s {
+	case schemas.Side_SIDE_BUY:
+		return schemas.Side_SIDE_SELL
+	case schemas.Side_SIDE_SELL:
+		return schemas.Side_SIDE_BUY
+	default:
+		return s
+	}
+}
+
+func (m *Machine) option(in *instrument, e *Event, f capture.Frame, digest uint64) (fresh bool, err error) {
+	s := in.stream(m.core.Health, Options, f.Conn)
+	if !in.newer(Options, e.At, digest) {
+		m.core.Duplicate(s)
+		return false, nil
+	}
+	s.Record(f.At, e.At, true)
+	o := &e.Option
+	q := &schemas.OptionQuote{
+		Meta: &schemas.Meta{}, Underlying: in.asset, Strike: o.Strike.Decimal(), Expiry: int64(o.Expiry), Right: o.Right,
+		BidPrice: o.Bid.decimal(), AskPrice: o.Ask.decimal(), MarkPrice: o.Mark.decimal(), UnderlyingPrice: o.Underlying.decimal(),
+		BidIv: o.BidIV, AskIv: o.AskIV, MarkIv: o.MarkIV, Delta: o.Delta, Gamma: o.Gamma, Vega: o.Vega, Theta: o.Theta, Rho: o.Rho,
+		OpenInterest: o.Interest.decimal(), Volume: o.Volume.decimal(),
+	}
+	m.core.Meta(q.Meta, s, f.Conn, e.At, f.At)
+	q.Meta.Id = in.symbol + "/" + strconv.FormatInt(int64(e.At), 10)
+	if e.Number != 0 {
+		q.Meta.Id += "/" + strconv.FormatUint(e.Number, 10)
+	}
+	q.Meta.SequenceKind, q.Meta.Sequence = schemas.SequenceKind_SEQUENCE_KIND_NONE, e.Number
+	return true, m.core.Publish(schemas.MarketOptions, q)
+}
+
+// bar counts the venue's own bars for the health of the stream.
+func (m *Machine) bar(in *instrument, e *Event, f capture.Frame, digest uint64) (fresh bool, err error) {
+	s := in.stream(m.core.Health, Bars, f.Conn)
+	if !in.newer(Bars, e.At, digest) {
+		m.core.Duplicate(s)
+		return false, nil
+	}
+	s.Record(f.At, e.At, !e.Old)
+	return true, nil
+}
+
+// asset is the first part of a canonical symbol.
+func asset(symbol string) string {
+	base, _, _ := strings.Cut(symbol, "-")
+	return base
+}
+
+func ignoreShed(err error) error {
+	if feed.Shed(err) {
+		return nil
+	}
+	return err
+}

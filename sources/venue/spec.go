@@ -1,0 +1,82 @@
+// Package venue is what all venue connectors share: the contract of a decoder, the state behind it (books in step with the
+// venue's, de-duplication by native id, gaps), and the source that runs them live or from a capture.
+//
+// A connector is a Spec: where the venue is, how one subscribes, and a pure decoder from frames to Events. Everything
+// behind the Events is here, once.
+package venue
+
+import (
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources/capture"
+)
+
+// Names of channels in configuration and FeedHealth.
+const (
+	Trades       = "trades"
+	Book         = "book"
+	Quotes       = "quotes"
+	Marks        = "marks" // mark and index prices, funding; on some venues open interest
+	Interest     = "open_interest"
+	Liquidations = "liquidations"
+	Options      = "options"
+	Bars         = "bars"
+	State        = "status"
+)
+
+// A Spec describes one market of a venue.
+type Spec struct {
+	// Venue is the Meta.venue of the records; Market makes the source's name, venue.market.
+	Venue, Market string
+	// Topics are those that the market's keys live on.
+	Topics []schemas.Topic
+	// NewDecoder makes the decoder of one machine.
+	NewDecoder func() Decoder
+	// Canonical spells a venue symbol as BASE-QUOTE[-TYPE[-EXPIRY[-STRIKE]]]; VenueSymbol is the way back.
+	Canonical   func(venueSymbol string) (string, error)
+	VenueSymbol func(symbol string) (string, error)
+	// Streams lists the streams that a Connect or Send frame asks for.
+	Streams func(f capture.Frame) []Stream
+	// IsData tells data from acknowledgements and heartbeats.
+	IsData func(raw []byte) bool
+
+	Books BookRules
+	// Contiguous trade ids grow by one: a missing one is a loss.
+	Contiguous bool
+	// Contracts says that an instrument's quantities count contracts, so that they mean nothing before its Listing is known.
+	Contracts func(symbol string) bool
+
+	// Connections are what a live run dials; Gets what it asks for by HTTP.
+	Connections []Connection
+	Gets        []Get
+	// Recover says how to get a fresh snapshot of a book.
+	Recover func(venueSymbol string) Recovery
+}
+
+// A Stream is a channel of an instrument, by the venue's spelling.
+type Stream struct{ Symbol, Channel string }
+
+// A Connection is an address with the requests that go out after each dial.
+type Connection struct {
+	URL  string
+	Send [][]byte
+	// Ping goes out as a message every so often, where the venue wants that.
+	Ping      []byte
+	PingEvery time.Duration
+}
+
+// A Get is an address asked for at the start, and again every so often unless Every is 0.
+type Get struct {
+	URL   string
+	Every time.Duration
+}
+
+// Recovery is an address to get, or requests to send on the connection of the book.
+type Recovery struct {
+	Get  string
+	Send [][]byte
+}
+
+// SourceName is the Meta.source of the market's records.
+func (s *Spec) SourceName() string { return s.Venue + "." + s.Market }
