@@ -269,7 +269,7 @@ func (d *dialer) write(outer, ctx context.Context, conn *websocket.Conn, name st
 		case <-pings:
 		case request = <-d.opt.Requests:
 			if err := d.emit(outer, capture.Frame{Kind: capture.Send, Conn: name, At: now(), Data: request}); err != nil {
-				return nil //nolint:nilerr // the whole source ends
+				return nil // the whole source ends
 			}
 			sleep(ctx, jittered(paced))
 		}
