@@ -24,6 +24,23 @@ var ErrUndecodable = errors.New("undecodable record")
 // MaxRecordBytes bounds a record value that will be decoded.
 const MaxRecordBytes = 4 << 20
 
+// MaxOutputBytes bounds what a processor emits (OutputSize). With key, headers and framing it fits the 1 MiB that every
+// topic takes.
+const MaxOutputBytes = 1_000_000
+
+// OutputSize is the size that bounds an output: that of Protobuf, or of JSON where it is larger and the topic may be written
+// in it. It does not hang on how a cluster's values are encoded, so that every replay meets the same bound.
+func OutputSize(t Topic, m Message) int {
+	size := proto.Size(m)
+	// Names and quotes make JSON at most some sixty times as large.
+	if mayBeJSON(t) && size > MaxOutputBytes/64 {
+		if text, err := MarshalJSON(m); err == nil {
+			size = max(size, len(text))
+		}
+	}
+	return size
+}
+
 // A Decoder turns record values into messages. It uses its messages again: what Decode returned is valid until the next call.
 // Not for concurrent use; the zero value is ready.
 type Decoder struct {
@@ -170,7 +187,11 @@ func (e *Encoder) AppendValue(dst []byte, t Topic, m Message) ([]byte, error) {
 }
 
 func (e *Encoder) asJSON(t Topic) bool {
-	return e.JSON && (t.Name == Events.Name || t.Name == AnalysisResults.Name || t.Name == Incidents.Name)
+	return e.JSON && mayBeJSON(t)
+}
+
+func mayBeJSON(t Topic) bool {
+	return t.Name == Events.Name || t.Name == AnalysisResults.Name || t.Name == Incidents.Name
 }
 
 // MarshalJSON returns protojson in a stable form: the library's own output varies in white space on purpose.

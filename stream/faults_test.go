@@ -2,7 +2,6 @@ package stream_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -158,6 +157,55 @@ func TestPoisonGoesToTheDeadLettersOnce(t *testing.T) {
 	}
 }
 
+// An output that no topic takes is poison of its input: it ends neither the group nor, replayed, its successor.
+func TestAnOutputTooLargeGoesToTheDeadLettersOnce(t *testing.T) {
+	w := newWorld(t)
+	// The crash between the dead letter and the commit: the first transactions abort after their produces.
+	w.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, Err: kerr.IllegalGeneration, Count: 3})
+	w.meetsTooLargeAnOutput()
+}
+
+func TestAnOutputTooLargeOnKafka(t *testing.T) { newRealWorld(t).meetsTooLargeAnOutput() }
+
+func (w *world) meetsTooLargeAnOutput() {
+	w.Helper()
+	l := chaos.Load{Records: 3000, Keys: 37, PerSecond: 1000}
+	w.load(l)
+	b := bind(w.T, `{"every":10,"huge":`+price(l, 2500)+`}`)
+	r := w.start(stream.GroupOptions{Bound: b})
+	w.caughtUp()
+	w.load(chaos.Load{Records: 2000, First: 3000})
+	w.caughtUp()
+	r.end()
+	w.clean(b)
+	letters := w.letters()
+	if len(letters) != 1 || letters[0].Reason != "output_too_large" || letters[0].Instance == "" ||
+		!strings.Contains(letters[0].Detail, "for events: it must be at most 1000000") {
+		w.Errorf("dead letters are %+v, want one output_too_large that names the key, the topic and the bound", letters)
+	}
+}
+
+// Snapshots may be far larger than outputs; where even that is too little, the group says so at once.
+func TestAHugeSnapshot(t *testing.T) {
+	w := newWorld(t)
+	w.load(chaos.Load{Records: 500, Keys: 2})
+	large := bind(t, `{"every":10,"ballast":3000000}`)
+	r := w.start(stream.GroupOptions{Bound: large})
+	w.caughtUp()
+	r.end()
+	w.clean(large)
+
+	w.load(chaos.Load{Records: 500, First: 500, Keys: 2})
+	select {
+	case err := <-w.start(stream.GroupOptions{Bound: bind(t, `{"every":10,"ballast":4194304}`)}).done:
+		if !errors.Is(err, stream.ErrRefused) || !strings.Contains(err.Error(), `the state of key "chaos:K000`) {
+			t.Errorf("the group says %v, want a refusal that names the key", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the group runs on with a snapshot that no topic takes")
+	}
+}
+
 func price(l chaos.Load, n int) string {
 	m := l.Trade(n).GetPrice().GetMantissa()
 	return string(appendInt(nil, m))
@@ -172,13 +220,14 @@ func appendInt(dst []byte, v int64) []byte {
 
 func (w *world) letters() []*deadletter.Letter {
 	w.Helper()
+	dead := w.c.Topic(schemas.DeadLetters.Name)
 	var out []*deadletter.Letter
-	ends, err := w.adm.ListEndOffsets(w.Context(), schemas.DeadLetters.Name)
+	ends, err := w.adm.ListEndOffsets(w.Context(), dead)
 	if err != nil {
 		w.Fatal(err)
 	}
-	for p, end := range ends[schemas.DeadLetters.Name] {
-		err := stream.ReadRange(w.Context(), w.c, schemas.DeadLetters.Name, p, 0, end.Offset, func(r *kgo.Record) error {
+	for p, end := range ends[dead] {
+		err := stream.ReadRange(w.Context(), w.c, dead, p, 0, end.Offset, func(r *kgo.Record) error {
 			l, err := deadletter.Decode(r)
 			out = append(out, l)
 			return err
@@ -328,7 +377,5 @@ func (w *world) empty(topic string) {
 	if _, err := w.adm.DeleteTopics(w.Context(), topic); err != nil {
 		w.Fatal(err)
 	}
-	if _, err := w.adm.CreateTopic(context.WithoutCancel(w.Context()), partitions, 1, nil, topic); err != nil {
-		w.Fatal(err)
-	}
+	w.makeTopics()
 }

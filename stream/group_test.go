@@ -3,8 +3,10 @@ package stream_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,11 +15,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream"
 	"github.com/tapewatch/tapewatch/stream/chaos"
 	"github.com/tapewatch/tapewatch/stream/cluster"
 	"github.com/tapewatch/tapewatch/stream/processor"
+	"github.com/tapewatch/tapewatch/stream/topics"
 )
 
 const partitions = 4
@@ -28,25 +32,72 @@ type world struct {
 	fake *kfake.Cluster
 	c    cluster.Config
 	adm  *kadm.Client
+	log  *slog.Logger
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	fake, err := kfake.NewCluster(kfake.NumBrokers(1),
-		kfake.SeedTopics(partitions, schemas.MarketTrades.Name, schemas.Events.Name, schemas.StateTopic(chaos.Name).Name, schemas.DeadLetters.Name))
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(fake.Close)
 	w := &world{T: t, fake: fake, c: cluster.Defaults()}
 	w.c.Brokers = fake.ListenAddrs()
+	w.connect()
+	return w
+}
+
+// newRealWorld is a world on Kafka itself, with topics of its own.
+func newRealWorld(t *testing.T) *world {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED: it wants Kafka, and -short is given")
+	}
+	w := &world{T: t, c: cluster.Defaults()}
+	w.c.Brokers = strings.Split(testservices.Kafka(t), ",")
+	w.c.Prefix = fmt.Sprintf("w%d.", time.Now().UnixNano())
+	w.connect()
+	return w
+}
+
+func (w *world) connect() {
+	w.Helper()
+	w.makeTopics()
 	cl, err := kgo.NewClient(w.c.Options(nil)...)
 	if err != nil {
-		t.Fatal(err)
+		w.Fatal(err)
 	}
-	t.Cleanup(cl.Close)
+	w.Cleanup(cl.Close)
 	w.adm = kadm.NewClient(cl)
-	return w
+}
+
+// makeTopics does what `tapewatch topics apply` does.
+func (w *world) makeTopics() {
+	w.Helper()
+	all := []schemas.Topic{schemas.MarketTrades, schemas.Events, schemas.StateTopic(chaos.Name), schemas.DeadLetters}
+	for i := range all {
+		all[i].Partitions = partitions
+	}
+	plan, err := topics.MakePlan(w.Context(), w.c, topics.Defaults(), nil, all)
+	if err == nil {
+		err = plan.Apply(w.Context())
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// set changes a setting of a topic.
+func (w *world) set(topic schemas.Topic, key, value string) {
+	w.Helper()
+	resp, err := w.adm.AlterTopicConfigs(w.Context(), []kadm.AlterConfig{{Name: key, Value: &value}}, w.c.Topic(topic.Name))
+	for _, r := range resp {
+		err = errors.Join(err, r.Err)
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
 }
 
 func bind(t *testing.T, config string) *processor.Bound {
@@ -85,8 +136,8 @@ func (w *world) start(o stream.GroupOptions) *running {
 	if o.Config == (stream.Config{}) {
 		o.Config = testConfig()
 	}
-	o.Cluster = w.c
-	if testing.Verbose() {
+	o.Cluster, o.Log = w.c, w.log
+	if o.Log == nil && testing.Verbose() {
 		o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	g, err := stream.NewGroup(o)
@@ -142,18 +193,19 @@ func (w *world) caughtUp() {
 
 func (w *world) lag() int64 {
 	w.Helper()
-	ends, err := w.adm.ListEndOffsets(w.Context(), schemas.MarketTrades.Name)
+	input := w.c.Topic(schemas.MarketTrades.Name)
+	ends, err := w.adm.ListEndOffsets(w.Context(), input)
 	if err != nil {
 		w.Fatal(err)
 	}
 	offsets, err := w.adm.FetchOffsets(w.Context(), w.c.Group(chaos.Name))
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) && !kerr.IsRetriable(err) {
 		w.Fatal(err)
 	}
 	left := int64(0)
-	for p, end := range ends[schemas.MarketTrades.Name] {
+	for p, end := range ends[input] {
 		at := int64(0)
-		if o, ok := offsets.Lookup(schemas.MarketTrades.Name, p); ok {
+		if o, ok := offsets.Lookup(input, p); ok {
 			at = o.At
 		}
 		left += end.Offset - at

@@ -9,8 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/tapewatch/tapewatch/stream/deadletter"
 )
 
 // A session is one life of the group's client.
@@ -54,7 +52,10 @@ func newSession(ctx context.Context, g *Group) (*session, error) {
 	}
 	check, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if s.route, err = g.makeRoute(check, s.side); err == nil && g.config.Transactions {
+	if s.route, err = g.makeRoute(check, s.side); err == nil {
+		err = g.checkSettings(check, s.side, s.route)
+	}
+	if err == nil && g.config.Transactions {
 		err = g.checkTransactions(check, s.side)
 	}
 	if err == nil {
@@ -82,7 +83,7 @@ func (s *session) connect(ctx context.Context) error {
 		kgo.DisableAutoCommit(), kgo.WithPools(&recordPool{}),
 		kgo.FetchMaxWait(c.FetchWait), kgo.FetchMaxBytes(int32(c.FetchBytes)), kgo.FetchMaxPartitionBytes(int32(c.FetchBytes/4)),
 		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1_000_000), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(deadletter.BatchBytes),
+		kgo.ProducerBatchMaxBytesFn(s.route.batchBytes),
 		kgo.OnPartitionsAssigned(func(_ context.Context, cl *kgo.Client, m map[string][]int32) { s.assigned(cl, m[s.route.inputName]) }),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.lost(m[s.route.inputName]) }),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.lost(m[s.route.inputName]) }),

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -17,8 +18,10 @@ const Name = "chaos_count"
 
 // Config of the processor.
 type Config struct {
-	Every  uint64 `koanf:"every" json:"every" doc:"One event for every so many records of a key."`
-	Poison int64  `koanf:"poison" json:"poison" doc:"Price mantissa at which the processor panics; 0 never."`
+	Every   uint64 `koanf:"every" json:"every" doc:"One event for every so many records of a key."`
+	Poison  int64  `koanf:"poison" json:"poison" doc:"Price mantissa at which the processor panics; 0 never."`
+	Huge    int64  `koanf:"huge" json:"huge" doc:"Price mantissa at which the processor emits more than a record may hold; 0 never."`
+	Ballast int    `koanf:"ballast" json:"ballast" doc:"Bytes that every key adds to its state."`
 }
 
 // Validate checks the settings.
@@ -56,6 +59,11 @@ func (c *counter) OnRecord(rec schemas.Record, emit processor.Emit) {
 	if c.count%c.config.Every == 0 {
 		emit(c.event(rec.Time))
 	}
+	if c.config.Huge != 0 && t.GetPrice().GetMantissa() == c.config.Huge {
+		e := c.event(rec.Time)
+		e.Description = strings.Repeat("x", schemas.MaxOutputBytes)
+		emit(e)
+	}
 	if c.config.Poison != 0 && t.GetPrice().GetMantissa() == c.config.Poison {
 		panic("a price that this processor cannot bear")
 	}
@@ -75,12 +83,13 @@ func (c *counter) AppendState(dst []byte) []byte {
 	dst = append(dst, 1)
 	dst = binary.LittleEndian.AppendUint64(dst, c.count)
 	dst = binary.LittleEndian.AppendUint64(dst, c.sum)
-	return binary.LittleEndian.AppendUint64(dst, c.ticks)
+	dst = binary.LittleEndian.AppendUint64(dst, c.ticks)
+	return append(dst, make([]byte, c.config.Ballast)...)
 }
 
 func (c *counter) RestoreState(src []byte) error {
-	if len(src) != 25 || src[0] != 1 {
-		return fmt.Errorf("state of %d bytes: it must have 25, the first 1", len(src))
+	if len(src) < 25 || src[0] != 1 {
+		return fmt.Errorf("state of %d bytes: it must have 25, the first 1, and the ballast", len(src))
 	}
 	c.count, c.sum, c.ticks = binary.LittleEndian.Uint64(src[1:]), binary.LittleEndian.Uint64(src[9:]), binary.LittleEndian.Uint64(src[17:])
 	return nil

@@ -29,6 +29,7 @@ func (t *Task) newInstance(key string) *instance {
 		if e, ok := m.(*schemas.Event); ok {
 			t.stamp(in, e)
 		}
+		t.fit(m)
 		t.emitted++
 		t.stats.Emitted++
 		t.sink.Emit(m)

@@ -6,7 +6,7 @@ import (
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
-// poisonAt names a call that panicked: the record and the key.
+// poisonAt names a call that was discarded: the record and the key.
 type poisonAt struct {
 	offset int64
 	key    string
@@ -19,21 +19,21 @@ type base struct {
 	states map[string][]byte
 }
 
-// poisoned rejects the record whose call panicked and puts the instance back to where it was before the record: a second
-// task restores the last snapshot and runs the same input again for that key alone. A replay meets the same panic and does
-// the same, so the outcome does not depend on where it started.
-func (t *Task) poisoned(in Input, inst *instance, p *panicked) {
+// poisoned rejects the record whose call was discarded and puts the instance back to where it was before the record: a
+// second task restores the last snapshot and runs the same input again for that key alone. A replay meets the same panic or
+// the same bound and does the same, so the outcome does not depend on where it started.
+func (t *Task) poisoned(in Input, inst *instance, d *discarded) {
 	t.stats.Rejected++
 	t.stats.Run++
 	key := inst.key.text
-	detail := fmt.Sprintf("%s panicked: %v", t.bound.Name, p.value)
+	detail := d.detail
 	t.skip[poisonAt{in.Offset, key}] = true
 	again, err := t.rebuild(key, in.Offset)
 	if err != nil {
 		detail += fmt.Sprintf("; the state of the key starts anew, as rebuilding it failed: %v", err)
 	}
 	t.replace(inst, again)
-	t.sink.Reject(Poison{Input: in, Reason: "panic", Detail: detail, Instance: key, Stack: p.stack})
+	t.sink.Reject(Poison{Input: in, Reason: d.reason, Detail: detail, Instance: key, Stack: d.stack})
 }
 
 // rebuild returns the instance of a key as it was before the record at offset; nil when it did not exist.

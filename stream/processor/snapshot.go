@@ -14,6 +14,9 @@ import (
 // Layout is the version of Marker and KeyState.
 const Layout = 1
 
+// MaxStateBytes bounds the snapshot of one key, which is one record of the state topic.
+const MaxStateBytes = schemas.MaxRecordBytes
+
 var marshal = proto.MarshalOptions{Deterministic: true}
 
 // Snapshot hands the state of every key touched since the last snapshot to put, in key order, and returns the marker that
@@ -24,6 +27,10 @@ func (t *Task) Snapshot(next int64, put func(key string, state []byte)) (*schema
 		state, err := marshal.Marshal(in.snapshot(next))
 		if err != nil {
 			return nil, fmt.Errorf("writing the state of %s: %w", in.key, err)
+		}
+		if len(state) > MaxStateBytes {
+			return nil, fmt.Errorf("the state of key %q of %s has %d bytes: at most %d fit the state topic: configure it to keep less for one key "+
+				"(fewer members in a basket: split it; shorter windows) and start again", in.key, t.bound.Name, len(state), MaxStateBytes)
 		}
 		in.dirty = false
 		t.base.states[in.key.text] = state

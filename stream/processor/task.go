@@ -20,7 +20,7 @@ type Input struct {
 type Sink interface {
 	// Emit takes an output of the processor. m is valid until it returns.
 	Emit(m schemas.Message)
-	// Undo takes back the last n emissions: the call that made them panicked.
+	// Undo takes back the last n emissions: the call that made them was discarded.
 	Undo(n int)
 	// Forward takes an input Tick of a stage, after what the Tick closed.
 	Forward(t *schemas.Tick)
@@ -31,10 +31,10 @@ type Sink interface {
 // Poison says why a record went to the dead letters.
 type Poison struct {
 	Input
-	// Reason is "undecodable", "invalid", "type", "key", "future" or "panic".
+	// Reason is "undecodable", "invalid", "type", "key", "future", "panic" or "output_too_large".
 	Reason string
 	Detail string
-	// Instance is the key whose processor panicked; empty otherwise.
+	// Instance is the key whose call was discarded; empty otherwise.
 	Instance string
 	Stack    []byte
 }
@@ -159,8 +159,8 @@ func (t *Task) Process(in Input) {
 	}
 	t.sees(inst, source)
 	t.touch(inst)
-	if p := t.guard(func() { inst.proc.OnRecord(rec, inst.emit) }); p != nil {
-		t.poisoned(in, inst, p)
+	if d := t.guard(func() { inst.proc.OnRecord(rec, inst.emit) }); d != nil {
+		t.poisoned(in, inst, d)
 	}
 }
 
@@ -208,37 +208,50 @@ func (t *Task) step(in Input, inst *instance) {
 		inst.stepped = now
 		return
 	}
-	p := t.guard(func() {
+	d := t.guard(func() {
 		for ; next <= now; next = next.Add(step) {
 			t.stats.Steps++
 			inst.stepped = next
 			inst.proc.OnTime(next, inst.emit)
 		}
 	})
-	if p != nil {
-		t.poisoned(in, inst, p)
+	if d != nil {
+		t.poisoned(in, inst, d)
 		if again := t.instances[inst.key.text]; again != nil {
 			again.stepped = now
 		}
 	}
 }
 
-// panicked is what a processor's panic left.
-type panicked struct {
-	value any
-	stack []byte
+// discarded is a call of a processor of which nothing is to remain.
+type discarded struct {
+	reason, detail string
+	stack          []byte
 }
 
-// guard runs one call of a processor. A panic takes the call's outputs back.
-func (t *Task) guard(call func()) (p *panicked) {
+// guard runs one call of a processor. One that panics, or emits more than a record may hold, takes its outputs back.
+func (t *Task) guard(call func()) (d *discarded) {
 	t.emitted = 0
 	defer func() {
-		if v := recover(); v != nil {
-			p = &panicked{value: v, stack: debug.Stack()}
-			t.sink.Undo(t.emitted)
-			t.stats.Emitted -= uint64(t.emitted)
+		v := recover()
+		if v == nil {
+			return
 		}
+		if d, _ = v.(*discarded); d == nil {
+			d = &discarded{"panic", fmt.Sprintf("%s panicked: %v", t.bound.Name, v), debug.Stack()}
+		}
+		t.sink.Undo(t.emitted)
+		t.stats.Emitted -= uint64(t.emitted)
 	}()
 	call()
 	return nil
+}
+
+// fit ends the call in hand when an output is larger than a record may be: the broker would refuse it, the transaction
+// abort, and the same input make it again for ever.
+func (t *Task) fit(m schemas.Message) {
+	if size := schemas.OutputSize(t.bound.Output, m); size > schemas.MaxOutputBytes {
+		panic(&discarded{reason: "output_too_large", detail: fmt.Sprintf("%s emitted a %s of %d bytes for %s: it must be at most %d",
+			t.bound.Name, schemas.TypeOf(m), size, t.bound.Output.Name, schemas.MaxOutputBytes)})
+	}
 }

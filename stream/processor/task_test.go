@@ -25,11 +25,14 @@ type adder struct {
 	changed bool
 	lates   int64
 	armed   bool // the next OnTime panics
+	swollen bool // the next OnTime emits too much
 }
 
 type adderConfig struct {
 	Scale int64   `koanf:"scale" json:"scale" doc:"Multiplies what is reported."`
 	List  []int64 `koanf:"list" json:"list" doc:"Unused but shared by reference."`
+	// Ballast makes the state of every key so large.
+	Ballast int `koanf:"ballast" json:"ballast" doc:"Bytes of state."`
 }
 
 func (c adderConfig) Validate() error {
@@ -42,6 +45,8 @@ func (c adderConfig) Validate() error {
 const (
 	panicNow  = 666
 	panicTime = 777
+	hugeNow   = 888
+	hugeTime  = 999
 )
 
 func init() {
@@ -74,6 +79,12 @@ func (a *adder) OnRecord(rec schemas.Record, emit processor.Emit) {
 		panic("ordered now")
 	case panicTime:
 		a.armed = true
+	case hugeNow:
+		emit(a.event(rec.Time, schemas.Update))
+		emit(a.huge(rec.Time))
+		panic("an output that is too large must end the call")
+	case hugeTime:
+		a.swollen = true
 	}
 	if t.Price.Mantissa%10 == 0 {
 		emit(a.event(rec.Time, schemas.Update))
@@ -89,6 +100,15 @@ func (a *adder) OnTime(now schemas.Time, emit processor.Emit) {
 	if a.armed {
 		panic("ordered in time")
 	}
+	if a.swollen {
+		emit(a.huge(now))
+	}
+}
+
+func (a *adder) huge(at schemas.Time) *schemas.Event {
+	e := a.event(at, schemas.Update)
+	e.Description = strings.Repeat("x", schemas.MaxOutputBytes)
+	return e
 }
 
 func (a *adder) AppendState(dst []byte) []byte {
@@ -99,14 +119,18 @@ func (a *adder) AppendState(dst []byte) []byte {
 	if a.armed {
 		flags |= 2
 	}
-	return binary.AppendVarint(binary.AppendVarint(append(dst, 1, flags), a.sum), a.lates)
+	if a.swollen {
+		flags |= 4
+	}
+	dst = binary.AppendVarint(binary.AppendVarint(append(dst, 1, flags), a.sum), a.lates)
+	return append(dst, make([]byte, a.cfg.Ballast)...)
 }
 
 func (a *adder) RestoreState(src []byte) error {
 	if len(src) < 4 || src[0] != 1 {
 		return errors.New("adder: unknown layout")
 	}
-	a.changed, a.armed = src[1]&1 != 0, src[1]&2 != 0
+	a.changed, a.armed, a.swollen = src[1]&1 != 0, src[1]&2 != 0, src[1]&4 != 0
 	var n int
 	a.sum, n = binary.Varint(src[2:])
 	a.lates, _ = binary.Varint(src[2+n:])
@@ -239,6 +263,40 @@ func TestTaskPanicRewindsTheKey(t *testing.T) {
 	}
 }
 
+// An output larger than a record is poison of the input that made it: the broker would refuse it at every attempt.
+func TestTaskOutputTooLargeRewindsTheKey(t *testing.T) {
+	in := inputs(t, tick(0), trade("A", .1, 5), trade("A", .3, hugeNow), trade("A", .4, 10), tick(1), trade("A", 1.5, hugeTime), tick(2), trade("A", 2.5, 1), tick(3))
+	want := []string{
+		"poison output_too_large v:A@2", "v:A update 15 late 0", "v:A open 15 late 0",
+		"poison output_too_large v:A@6", "poison output_too_large v:A@8",
+	}
+	s := &short{}
+	task := processor.NewTask(bound(t, ""), 0, 0, processor.DefaultTimePolicy(), s, feed.History(in))
+	for _, i := range in {
+		task.Process(i)
+	}
+	if diff := cmp.Diff(want, s.lines); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, d := range s.details {
+		if !strings.Contains(d, "adder emitted a Event of 1000") || !strings.Contains(d, "for events: it must be at most 1000000") {
+			t.Errorf("the detail is %q, want who emitted how much for which topic, and the bound", d)
+		}
+	}
+}
+
+// A snapshot of one key that its record cannot hold says which key, how large, and what to do.
+func TestSnapshotTooLargeNamesTheKey(t *testing.T) {
+	task := processor.NewTask(bound(t, fmt.Sprintf(`{"ballast":%d}`, processor.MaxStateBytes)), 0, 0, processor.DefaultTimePolicy(), processor.Discard{}, nil)
+	for _, in := range inputs(t, tick(0), trade("A", .5, 1)) {
+		task.Process(in)
+	}
+	_, err := task.Snapshot(2, func(k string, s []byte) { t.Errorf("%s was written with %d bytes", k, len(s)) })
+	if err == nil || !strings.Contains(err.Error(), `"v:A" of adder has 41943`) || !strings.Contains(err.Error(), "fewer members") {
+		t.Errorf("a snapshot that is too large gave %v, want the key, its size and what to do", err)
+	}
+}
+
 // Late is at or before the source's last Tick less the lateness; each source has its own time.
 func TestTaskLate(t *testing.T) {
 	other := trade("B", .5, 3)
@@ -341,7 +399,7 @@ func TestDefaultsAreNotShared(t *testing.T) {
 	if _, err := def.BindJSON([]byte(`{"list":[9]}`)); err != nil {
 		t.Fatal(err)
 	}
-	if got := string(bound(t, "").ConfigJSON); got != `{"scale":1,"list":[1,2]}` {
+	if got := string(bound(t, "").ConfigJSON); got != `{"scale":1,"list":[1,2],"ballast":0}` {
 		t.Errorf("defaults are %s after another configuration was read", got)
 	}
 	if _, err := def.BindJSON([]byte(`{"scael":1}`)); err == nil {
@@ -352,7 +410,7 @@ func TestDefaultsAreNotShared(t *testing.T) {
 	}
 }
 
-// The laws hold for a processor that panics at times, which is how the rebuild is tested against every cut.
+// The laws hold for a processor that panics or emits too much at times, which is how the rebuild is tested against every cut.
 func TestLawsWithPanics(t *testing.T) {
 	laws.Run(t, "adder", nil, func(r *rand.Rand) []schemas.Message {
 		out := []schemas.Message{tick(0)}
@@ -366,6 +424,8 @@ func TestLawsWithPanics(t *testing.T) {
 				if r.IntN(10) == 0 {
 					price = panicTime
 				}
+			case 2:
+				price = hugeNow
 			}
 			out = append(out, trade(fmt.Sprint("S", r.IntN(4)), s-float64(r.IntN(3)), price))
 			if i%10 == 9 {

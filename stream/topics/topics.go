@@ -69,8 +69,8 @@ func All() []schemas.Topic {
 // setting is one topic setting, in the order in which plans print them.
 type setting struct{ key, value string }
 
-// recordBytes is the largest batch of a topic, Kafka's own default: its dead letter must fit deadletter.BatchBytes.
-const recordBytes = 1<<20 + 12
+// BatchBytes is the largest batch of a topic, Kafka's own default: its dead letter must fit deadletter.BatchBytes.
+const BatchBytes = 1<<20 + 12
 
 // settings returns what a topic must have. The dead letters and the snapshots may be larger than a usual record.
 func (c Config) settings(t schemas.Topic) []setting {
@@ -82,7 +82,7 @@ func (c Config) settings(t schemas.Topic) []setting {
 	case t.Retention > 0:
 		out = append(out, setting{"cleanup.policy", "delete"}, setting{"retention.ms", ms(t.Retention)})
 	}
-	largest := recordBytes
+	largest := BatchBytes
 	if t.Name == schemas.DeadLetters.Name || isState(t) {
 		largest = deadletter.MaxRecordBytes
 	}
