@@ -18,8 +18,7 @@ const abortsAllowed = 20
 // end commits the transaction, or aborts it and restores. failed says why it must not commit.
 func (s *session) end(ctx context.Context, promise *kgo.FirstErrPromise, began time.Time, failed error) error {
 	m := s.group.meter
-	// A stop does not cut a transaction short: cancelling End leaves the client in no known state.
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.group.config.Transaction+10*time.Second)
+	bounded, cancel := s.patience(ctx)
 	defer cancel()
 	if failed == nil {
 		failed = s.snapshotDue(bounded, promise)
@@ -60,13 +59,7 @@ func (s *session) end(ctx context.Context, promise *kgo.FirstErrPromise, began t
 // finish ends the transaction, or at least once commits the offsets of what was flushed.
 func (s *session) finish(ctx context.Context, commit bool) (bool, error) {
 	if s.transact != nil {
-		if s.group.crash.at == beforeCommit && commit {
-			ctx = kgo.PreTxnCommitFnContext(ctx, func(*kmsg.TxnOffsetCommitRequest) error {
-				s.group.crash.reach(beforeCommit)
-				return nil
-			})
-		}
-		return s.transact.End(ctx, kgo.TransactionEndTry(commit))
+		return s.transact.End(kgo.PreTxnCommitFnContext(ctx, s.beforeCommit), kgo.TransactionEndTry(commit))
 	}
 	if !commit {
 		return false, nil

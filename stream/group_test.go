@@ -250,6 +250,51 @@ func TestGroupIsExactlyOnceThroughAGracefulStop(t *testing.T) {
 	w.clean(nil)
 }
 
+// What came after the last snapshot must not wait for more input to be snapshotted: once it is older than the input topic
+// keeps it, a crash would leave state that nothing rebuilds.
+func TestQuietInputIsSnapshotted(t *testing.T) {
+	w := newWorld(t)
+	w.load(chaos.Load{Records: 2000})
+	r := w.start(stream.GroupOptions{})
+	w.caughtUp()
+	for n := range 3 {
+		w.load(chaos.Load{Records: 100, First: 2000 + n*100})
+		w.caughtUp()
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		behind := w.unsnapshotted()
+		if behind == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d committed records are in no snapshot although the input is quiet", behind)
+		}
+	}
+	w.load(chaos.Load{Records: 100, First: 2300})
+	w.caughtUp()
+	r.end()
+	w.clean(nil)
+}
+
+// unsnapshotted counts the committed records that a restore would replay.
+func (w *world) unsnapshotted() int64 {
+	w.Helper()
+	offsets, err := w.adm.FetchOffsets(w.Context(), w.c.Group(chaos.Name))
+	if err != nil {
+		w.Fatal(err)
+	}
+	left := int64(0)
+	for p := range int32(partitions) {
+		marker, _, err := stream.ReadState(w.Context(), w.c, chaos.Name, p)
+		if err != nil {
+			w.Fatal(err)
+		}
+		at, _ := offsets.Lookup(w.c.Topic(schemas.MarketTrades.Name), p)
+		left += at.At - marker.GetNextOffset()
+	}
+	return left
+}
+
 func TestGroupOptionsAreChecked(t *testing.T) {
 	c := stream.Defaults()
 	c.Transaction = c.SessionTimeout

@@ -32,6 +32,9 @@ func (s *session) run(ctx context.Context) error {
 			return err
 		}
 		if fetches.Empty() {
+			if err := s.idle(ctx); err != nil {
+				return err
+			}
 			continue
 		}
 		s.group.meter.poll.Observe(wallClock().Sub(began).Seconds())
@@ -41,12 +44,12 @@ func (s *session) run(ctx context.Context) error {
 	}
 }
 
-// pollContext is cancelled by wake-ups and by ctx.
+// pollContext is cancelled by wake-ups and by ctx, and ends when a quiet input may be due for a snapshot.
 func (s *session) pollContext(ctx context.Context) context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cancel()
-	ctx, s.cancel = context.WithCancel(ctx)
+	ctx, s.cancel = context.WithTimeout(ctx, s.group.config.SnapshotInterval)
 	return ctx
 }
 

@@ -17,6 +17,7 @@ type route struct {
 	input, output schemas.Topic
 	// inputName, outputName, stateName and deadName are the names on the cluster.
 	inputName, outputName, stateName, deadName string
+	inputID                                    [16]byte
 	inputs, outputs, dead                      int32 // partition counts
 	processor                                  string
 	kind                                       processor.Kind

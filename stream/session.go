@@ -35,6 +35,9 @@ type session struct {
 	aborts  int // in a row
 	trouble string
 	working []*part
+	// stopping says that the transaction in hand is the last, recommit what one that polled nothing commits again.
+	stopping bool
+	recommit map[int32]int64
 }
 
 // finished is a restore that has ended.

@@ -33,6 +33,7 @@ func (g *Group) makeRoute(ctx context.Context, cl *kgo.Client) (*route, error) {
 		}
 		counts[name] = int32(len(t.Partitions))
 	}
+	r.inputID = md.Topics[r.inputName].ID
 	r.inputs, r.outputs, r.dead = counts[r.inputName], counts[r.outputName], counts[r.deadName]
 	if counts[r.stateName] != r.inputs {
 		return nil, fmt.Errorf("%w: %s has %d partitions and %s has %d: they must be equal, as the state of a partition lies under its number; "+

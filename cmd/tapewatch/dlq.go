@@ -47,7 +47,7 @@ func shown(l *deadletter.Letter) shownLetter {
 func letterFilter(cmd *cobra.Command, f *deadletter.Filter) {
 	cmd.Flags().StringVar(&f.Topic, "topic", "", "only records of this topic")
 	cmd.Flags().StringVar(&f.Processor, "processor", "", "only those that this processor refused")
-	cmd.Flags().StringVar(&f.Reason, "reason", "", "only this reason: undecodable, invalid, type, key, future or panic")
+	cmd.Flags().StringVar(&f.Reason, "reason", "", "only this reason: undecodable, invalid, type, key, future, panic or output_too_large")
 }
 
 func newDLQList(a *app) *cobra.Command {
