@@ -34,6 +34,11 @@ func (r *Recent) Seen(m *schemas.Meta) bool {
 		}
 		id = hash(m.GetId())
 	}
+	return r.SeenHash(id)
+}
+
+// SeenHash is Seen for records that are recognised by something else than their Meta: a hash of it, never 0.
+func (r *Recent) SeenHash(id uint64) bool {
 	n := int(r.next)
 	if r.full {
 		n = window
@@ -45,6 +50,22 @@ func (r *Recent) Seen(m *schemas.Meta) bool {
 	return false
 }
 
+// Forget makes a hash unseen again.
+func (r *Recent) Forget(id uint64) {
+	if i := slices.Index(r.ids[:], id); i >= 0 {
+		r.ids[i] = 0
+	}
+}
+
+// Hash is FNV-1a over the parts, kept apart.
+func Hash(parts ...string) uint64 {
+	h := uint64(offset)
+	for _, p := range parts {
+		h = (hashOn(h, p) ^ 0xff) * prime
+	}
+	return h
+}
+
 func (r *Recent) push(id uint64) {
 	r.ids[r.next] = id
 	r.next++
@@ -53,11 +74,18 @@ func (r *Recent) push(id uint64) {
 	}
 }
 
+// Constants of FNV-1a with 64 bits.
+const (
+	offset = 14695981039346656037
+	prime  = 1099511628211
+)
+
 // hash is FNV-1a; two of 64 ids collide once in 10^16 records.
-func hash(id string) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(id) {
-		h = (h ^ uint64(id[i])) * 1099511628211
+func hash(id string) uint64 { return hashOn(offset, id) }
+
+func hashOn(h uint64, text string) uint64 {
+	for i := range len(text) {
+		h = (h ^ uint64(text[i])) * prime
 	}
 	return h
 }
