@@ -40,8 +40,8 @@ func TestEveryPartOfThePipelineIsAService(t *testing.T) {
 	want := map[string]string{
 		"topics": "topics apply", "ingest": "ingest simulator", "bars": "stage bars", "baskets": "stage baskets",
 		"price-anomaly": "detect price_anomaly", "unusual-volume": "detect unusual_volume",
-		"earnings-anomaly": "detect earnings_anomaly",
-		"sink-postgres":    "sink postgres", "sink-redis": "sink redis", "serve": "serve",
+		"earnings-anomaly": "detect earnings_anomaly", "funding-rate": "detect funding_rate",
+		"sink-postgres": "sink postgres", "sink-redis": "sink redis", "serve": "serve",
 	}
 	got := map[string]string{}
 	for name, service := range project.Services {
