@@ -282,7 +282,7 @@ func TestEventsFromMemoryAndDatabaseAreTheSame(t *testing.T) {
 	s := newStand(t, nil)
 	dsn := testservices.Postgres(t)
 	pg := postgres.Defaults()
-	pg.URL = secret.Secret(dsn)
+	pg.URL = secret.New(dsn)
 	sink, err := postgres.New(pg, postgres.Deps{Cluster: s.cluster})
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	coder "github.com/coder/websocket"
 
 	"github.com/tapewatch/tapewatch/api/auth"
+	"github.com/tapewatch/tapewatch/internal/secret"
 	"github.com/tapewatch/tapewatch/sinks/postgres"
 )
 
@@ -25,7 +26,7 @@ type broken struct{ History }
 func TestErrorsTellNoSecrets(t *testing.T) {
 	s := newStand(t, nil)
 	pg := postgres.Defaults()
-	pg.URL = "postgres://admin:hunter2@127.0.0.1:1/x"
+	pg.URL = secret.New("postgres://admin:hunter2@127.0.0.1:1/x")
 	reader, err := postgres.NewReader(pg)
 	if err != nil {
 		t.Fatal(err)

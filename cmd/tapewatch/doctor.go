@@ -162,7 +162,7 @@ func (e *examination) registry(ctx context.Context) {
 
 func (e *examination) postgres(ctx context.Context) {
 	url := e.app.settings.Postgres.URL
-	if url == "" {
+	if url.IsZero() {
 		e.say("postgres", "skip", "sinks.postgres.url is empty")
 		return
 	}
@@ -188,7 +188,7 @@ func (e *examination) postgres(ctx context.Context) {
 
 func (e *examination) redis(ctx context.Context) {
 	url := e.app.settings.Redis.URL
-	if url == "" {
+	if url.IsZero() {
 		e.say("redis", "skip", "sinks.redis.url is empty")
 		return
 	}

@@ -68,7 +68,7 @@ func (p *process) serve(ctx context.Context, g *errgroup.Group) error {
 	if !s.Sinks.Enabled || !s.WebSocketSwitch.Enabled {
 		deps.Stream = http.HandlerFunc(streamIsOff)
 	}
-	if s.Postgres.URL != "" {
+	if !s.Postgres.URL.IsZero() {
 		reader, err := postgres.NewReader(s.Postgres)
 		if err != nil {
 			return err

@@ -109,7 +109,7 @@ func (s *settings) sinkConfigured(name string) error {
 	if !slices.Contains(sinkNames, name) {
 		return usage("sink %q is unknown: it must be one of %s", name, strings.Join(sinkNames, ", "))
 	}
-	if (name == "postgres" && s.Postgres.URL == "") || (name == "redis" && s.Redis.URL == "") {
+	if (name == "postgres" && s.Postgres.URL.IsZero()) || (name == "redis" && s.Redis.URL.IsZero()) {
 		return usage("sink %s is not configured: set sinks.%s.url", name, name)
 	}
 	return nil

@@ -55,7 +55,7 @@ func (b broker) Validate() error {
 }
 
 func mounted() (*Tree, *broker) {
-	b := &broker{Hosts: []string{"a", "b"}, Port: 1, Wait: time.Minute, Ratio: 0.5, Key: "default-key", Rung: "aa", Columns: map[string]int{"t": 0}}
+	b := &broker{Hosts: []string{"a", "b"}, Port: 1, Wait: time.Minute, Ratio: 0.5, Key: secret.New("default-key"), Rung: "aa", Columns: map[string]int{"t": 0}}
 	b.Limits.Bytes = 7
 	t := &Tree{}
 	t.Add("broker", "The broker.", b)
@@ -92,7 +92,7 @@ func TestLaterLayersWin(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := broker{
-		Hosts: []string{"f1", "f2"}, Port: 2, Wait: 6 * time.Second, Ratio: 3, On: true, Key: "default-key", Rung: "zz",
+		Hosts: []string{"f1", "f2"}, Port: 2, Wait: 6 * time.Second, Ratio: 3, On: true, Key: secret.New("default-key"), Rung: "zz",
 		Columns: map[string]int{"price": 4}, Inputs: []input{{"2024-01-01T00:00:00Z", 3}},
 	}
 	want.Limits.Bytes = 11
@@ -185,7 +185,7 @@ func TestSecretsComeFromFilesAndAreMasked(t *testing.T) {
 
 func TestReferenceLoadsToTheDefaults(t *testing.T) {
 	_, b := mounted()
-	b.Key = ""
+	b.Key = secret.Secret{}
 	tree := &Tree{}
 	tree.Add("broker", "The broker.", b)
 	want := *b

@@ -101,7 +101,7 @@ func (t *Tree) Field(path string) *Field { return t.byPath[path] }
 // Value returns the setting as plain data (text, numbers, lists, maps); a secret that is set comes masked.
 func (f *Field) Value() any {
 	if f.Secret && f.value.Kind() == reflect.String {
-		return secret.Secret(f.value.String()).String()
+		return secret.New(f.value.String()).String()
 	}
 	return plain(f.value)
 }
@@ -109,7 +109,7 @@ func (f *Field) Value() any {
 // Default returns the value that the field had when it was mounted, masked when it is a secret.
 func (f *Field) Default() any {
 	if text, ok := f.fallback.(string); ok && f.Secret {
-		return secret.Secret(text).String()
+		return secret.New(text).String()
 	}
 	return f.fallback
 }

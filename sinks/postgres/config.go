@@ -31,7 +31,7 @@ func Defaults() Config { return Config{MonthsAhead: 2, Sink: sinks.Defaults()} }
 
 // Validate checks the settings. The connection string is never part of the message.
 func (c Config) Validate() error {
-	if c.URL == "" {
+	if c.URL.IsZero() {
 		return errors.New("postgres.url is empty: it must be like postgres://user:password@host:5432/database")
 	}
 	if _, err := pgxpool.ParseConfig(c.URL.Reveal()); err != nil {

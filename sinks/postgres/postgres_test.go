@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 
 func config(dsn string) Config {
 	c := Defaults()
-	c.URL = secret.Secret(dsn)
+	c.URL = secret.New(dsn)
 	c.Sink.RetryMin, c.Sink.RetryMax = processor.Duration(10*time.Millisecond), processor.Duration(100*time.Millisecond)
 	c.Sink.BreakerTimeout = processor.Duration(500 * time.Millisecond)
 	c.Sink.WriteTimeout = processor.Duration(5 * time.Second)
@@ -389,8 +389,8 @@ func TestMigrateTwiceAtOnce(t *testing.T) {
 
 func TestConfigNamesFieldValueAndRule(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"postgres.url is empty":          func(c *Config) { c.URL = "" },
-		"postgres.url cannot be read":    func(c *Config) { c.URL = "postgres://u:hunter2@h:port/x" },
+		"postgres.url is empty":          func(c *Config) { c.URL = secret.Secret{} },
+		"postgres.url cannot be read":    func(c *Config) { c.URL = secret.New("postgres://u:hunter2@h:port/x") },
 		"postgres.retention is 1h0m0s":   func(c *Config) { c.Retention = processor.Duration(time.Hour) },
 		"postgres.months_ahead is 99":    func(c *Config) { c.MonthsAhead = 99 },
 		"batch_size is 0":                func(c *Config) { c.Sink.BatchSize = 0 },

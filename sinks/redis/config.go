@@ -39,7 +39,7 @@ func Defaults() Config {
 
 // Validate checks the settings. The address is never part of the message.
 func (c Config) Validate() error {
-	if c.URL == "" {
+	if c.URL.IsZero() {
 		return errors.New("redis.url is empty: it must be like redis://user:password@host:6379/0")
 	}
 	if _, err := redis.ParseURL(c.URL.Reveal()); err != nil {

@@ -20,7 +20,7 @@ import (
 
 func config(url string) Config {
 	c := Defaults()
-	c.URL = secret.Secret(url)
+	c.URL = secret.New(url)
 	c.StreamCap = 100_000
 	c.Sink.RetryMin, c.Sink.RetryMax = processor.Duration(10*time.Millisecond), processor.Duration(100*time.Millisecond)
 	c.Sink.BreakerTimeout = processor.Duration(500 * time.Millisecond)
@@ -250,8 +250,8 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 
 func TestConfigNamesFieldValueAndRule(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"redis.url is empty":               func(c *Config) { c.URL = "" },
-		"redis.url cannot be read":         func(c *Config) { c.URL = "http://u:hunter2@h" },
+		"redis.url is empty":               func(c *Config) { c.URL = secret.Secret{} },
+		"redis.url cannot be read":         func(c *Config) { c.URL = secret.New("http://u:hunter2@h") },
 		"redis.stream_cap is 0":            func(c *Config) { c.StreamCap = 0 },
 		"redis.remember_ids is 5":          func(c *Config) { c.RememberIDs = 5 },
 		"redis.sink.batch_size is 5000: i": func(c *Config) { c.Sink.BatchSize = 5000 },
