@@ -86,12 +86,15 @@ func (s *session) finish(ctx context.Context, commit bool) (bool, error) {
 // endError explains the errors of End, after which the client is dead.
 func (s *session) endError(err error, began time.Time) error {
 	err = s.classify(fmt.Errorf("ending a transaction: %w", err))
+	fenced := s.group.meter.m.fenced.WithLabelValues(s.group.bound.Name)
+	if age := wallClock().Sub(began); age >= s.group.config.Transaction {
+		fenced.Inc()
+		return fmt.Errorf("fenced: the transaction was open for %v and the broker ends it at %v (this process hung, or the broker was away): %w",
+			age.Round(time.Millisecond), s.group.config.Transaction, err)
+	}
 	if errors.Is(err, kerr.ProducerFenced) || errors.Is(err, kerr.InvalidProducerEpoch) {
-		s.group.meter.m.fenced.WithLabelValues(s.group.bound.Name).Inc()
-		if age := wallClock().Sub(began); age < s.group.config.Transaction {
-			return s.group.takenOver(err)
-		}
-		return fmt.Errorf("the broker ended the transaction at its timeout of %v: %w", s.group.config.Transaction, err)
+		fenced.Inc()
+		return s.group.takenOver(err)
 	}
 	return err
 }

@@ -10,7 +10,8 @@ import (
 
 // CrashVariable names the environment variable that makes a process kill itself inside a transaction, for chaos tests:
 // "after_process", "after_flush", "before_commit" or "after_end", then ":" and a count ("after_flush:20", the twentieth
-// time) or a probability ("after_flush:0.01"). Unset, the points cost one comparison.
+// time) or a probability ("after_flush:0.01"). With ":stop" at the end ("after_flush:20:stop") the process stops there, as a
+// hung one does, until SIGCONT. Unset, the points cost one comparison.
 const CrashVariable = "TAPEWATCH_CRASH_AT"
 
 // The points of a transaction at which a process can be made to crash.
@@ -26,22 +27,24 @@ type failpoint struct {
 	at          string
 	left        int
 	probability float64
+	stop        bool
 }
 
 // readFailpoint reads the variable; a malformed one is off.
 func readFailpoint() failpoint {
 	at, when, _ := strings.Cut(os.Getenv(CrashVariable), ":")
+	when, stop := strings.CutSuffix(when, ":stop")
 	if n, err := strconv.Atoi(when); err == nil {
-		return failpoint{at: at, left: n}
+		return failpoint{at: at, left: n, stop: stop}
 	}
 	p, err := strconv.ParseFloat(when, 64)
 	if err != nil {
 		return failpoint{}
 	}
-	return failpoint{at: at, probability: p}
+	return failpoint{at: at, probability: p, stop: stop}
 }
 
-// reach kills the process as kill -9 would when the point is the one that was asked for.
+// reach kills the process as kill -9 would, or stops it, when the point is the one that was asked for.
 func (f *failpoint) reach(point string) {
 	if f.at != point {
 		return
@@ -51,6 +54,10 @@ func (f *failpoint) reach(point string) {
 			return
 		}
 	} else if f.left--; f.left != 0 {
+		return
+	}
+	if f.stop {
+		_ = syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
 		return
 	}
 	_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)

@@ -3,7 +3,6 @@ package chaos_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/tapewatch/tapewatch/stream/chaos"
 	"github.com/tapewatch/tapewatch/stream/cluster"
 	"github.com/tapewatch/tapewatch/stream/processor"
+	"github.com/tapewatch/tapewatch/stream/topics"
 )
 
 const (
@@ -115,7 +115,7 @@ func run(t *testing.T, p plan) outcome {
 	}
 	t.Cleanup(cl.Close)
 	adm := kadm.NewClient(cl)
-	createTopics(t, adm, p.names)
+	createTopics(t, c, p.names...)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(p.load.Records/p.load.Rate)*time.Second+3*time.Minute)
 	defer cancel()
 	crew := newCrew(t, 3, kafka.Bootstrap, p.atLeastOnce, p.names...)
@@ -265,17 +265,21 @@ func judge(ctx context.Context, t *testing.T, c cluster.Config, name string) cha
 	return v
 }
 
-func createTopics(t *testing.T, adm *kadm.Client, names []string) {
+// createTopics does what `tapewatch topics apply` does.
+func createTopics(t *testing.T, c cluster.Config, names ...string) {
 	t.Helper()
-	topics := []string{schemas.MarketTrades.Name, schemas.Events.Name, schemas.DeadLetters.Name}
-	if _, err := adm.CreateTopics(t.Context(), partitions, 1, nil, topics...); err != nil {
-		t.Fatal(err)
-	}
-	compact := "compact"
+	all := []schemas.Topic{schemas.MarketTrades, schemas.Events, schemas.DeadLetters}
 	for _, name := range names {
-		resp, err := adm.CreateTopic(t.Context(), partitions, 1, map[string]*string{"cleanup.policy": &compact}, schemas.StateTopic(name).Name)
-		if err = errors.Join(err, resp.Err); err != nil {
-			t.Fatal(fmt.Errorf("creating topics: %w", err))
-		}
+		all = append(all, schemas.StateTopic(name))
+	}
+	for i := range all {
+		all[i].Partitions = partitions
+	}
+	plan, err := topics.MakePlan(t.Context(), c, topics.Defaults(), nil, all)
+	if err == nil {
+		err = plan.Apply(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }

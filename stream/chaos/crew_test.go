@@ -30,6 +30,7 @@ const (
 	namesVariable   = "TAPEWATCH_CHAOS_PROCESSORS"
 	onceVariable    = "TAPEWATCH_CHAOS_AT_LEAST_ONCE"
 	leavingVariable = "TAPEWATCH_CHAOS_LEAVE"
+	shortVariable   = "TAPEWATCH_CHAOS_SHORT_TIMEOUTS"
 )
 
 func TestMain(m *testing.M) {
@@ -49,6 +50,9 @@ func chaosConfig(atLeastOnce bool) stream.Config {
 	c.Transactions = !atLeastOnce
 	c.SnapshotInterval = 2 * time.Second
 	c.Restarts = 1000 // the broker is away for some seconds
+	if os.Getenv(shortVariable) != "" {
+		c.Rebalance, c.Transaction = 2*time.Second, 9*time.Second
+	}
 	return c
 }
 
@@ -239,6 +243,11 @@ func (c *crew) stop() {
 
 // log returns the end of a member's log.
 func (c *crew) log(slot int) string {
-	b, _ := os.ReadFile(filepath.Join(c.dir, fmt.Sprintf("member%d.log", slot)))
+	b := c.wholeLog(slot)
 	return string(b[max(0, len(b)-3000):])
+}
+
+func (c *crew) wholeLog(slot int) []byte {
+	b, _ := os.ReadFile(filepath.Join(c.dir, fmt.Sprintf("member%d.log", slot)))
+	return b
 }
