@@ -12,6 +12,7 @@ type Metrics struct {
 	Skew          *prometheus.GaugeVec   // source
 	Unknown       *prometheus.CounterVec // source, reason
 	Rejected      *prometheus.CounterVec // source, reason
+	Unburied      *prometheus.CounterVec // source
 	Shed          *prometheus.CounterVec // topic
 	ProduceErrors *prometheus.CounterVec // topic
 }
@@ -33,11 +34,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}, []string{"source"}),
 		Unknown:       counter("unknown_messages_total", "Messages that no decoder knows.", "source", "reason"),
 		Rejected:      counter("rejected_total", "Frames, rows or records that broke a rule and were not published.", "source", "reason"),
+		Unburied:      counter("unburied_total", "Frames that could not be read and were not written to the dead letters either: too many, too large, or the producer was behind.", "source"),
 		Shed:          counter("shed_total", "Quotes and books dropped because the producer was behind.", "topic"),
 		ProduceErrors: counter("produce_errors_total", "Records that Kafka did not take.", "topic"),
 	}
 	if registry != nil {
-		registry.MustRegister(m.Records, m.Frames, m.Gaps, m.Reconnects, m.Duplicates, m.Skew, m.Unknown, m.Rejected, m.Shed, m.ProduceErrors)
+		registry.MustRegister(m.Records, m.Frames, m.Gaps, m.Reconnects, m.Duplicates, m.Skew, m.Unknown, m.Rejected, m.Unburied, m.Shed, m.ProduceErrors)
 	}
 	return m
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/cluster"
+	"github.com/tapewatch/tapewatch/stream/deadletter"
 )
 
 // Producer is the Publisher in front of Kafka: idempotent, asynchronous, bounded in memory. When its buffer is full,
@@ -34,7 +35,10 @@ type Producer struct {
 // lostError is the first record that Kafka did not take: from then on the source's output has a hole.
 type lostError struct{ err error }
 
-var _ Publisher = (*Producer)(nil)
+var (
+	_ Publisher = (*Producer)(nil)
+	_ Burier    = (*Producer)(nil)
+)
 
 // NewProducer connects lazily: the first Publish of a topic looks its partitions up. enc says how values are framed.
 func NewProducer(c cluster.Config, cfg Config, enc schemas.Encoder, log *slog.Logger, metrics *Metrics) (*Producer, error) {
@@ -127,6 +131,21 @@ func (p *Producer) ticks(topic schemas.Topic, tick *schemas.Tick) ([]kgo.Record,
 	}
 	r.count(tick).Add(float64(len(recs)))
 	return recs, nil
+}
+
+// Bury writes a frame to the dead letters, all on the first partition: at once or not at all, as a frame that nobody can read
+// must not hold up or end its source.
+func (p *Producer) Bury(f deadletter.Frame) bool {
+	if p.behind() {
+		return false
+	}
+	rec := deadletter.EncodeFrame(p.cluster.Topic(schemas.DeadLetters.Name), f)
+	p.client.TryProduce(context.Background(), rec, func(rec *kgo.Record, err error) { //nolint:forbidigo // as in Publish
+		if err != nil {
+			p.metrics.ProduceErrors.WithLabelValues(rec.Topic).Inc()
+		}
+	})
+	return true
 }
 
 // acknowledged runs for every record when Kafka has taken it or never will.

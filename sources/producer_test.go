@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -18,6 +22,7 @@ import (
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/cluster"
+	"github.com/tapewatch/tapewatch/stream/deadletter"
 )
 
 const prefix = "test."
@@ -301,4 +306,56 @@ func BenchmarkPublish(b *testing.B) {
 	if err := p.Flush(b.Context()); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// A frame that no decoder could read lies on the dead letters as it came, and may be listed but not sent back.
+func TestAFrameIsBuriedAsItCame(t *testing.T) {
+	_, c := broker(t)
+	p := producer(t, c, nil)
+	admin, err := kgo.NewClient(c.Options(nil)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	frame := deadletter.Frame{Source: "venue.spot", Connection: "a/1", Received: start, Reason: "undecodable", Detail: "no field p", Data: []byte{'{', 0, 0xff}}
+	// Without a topic for it the frame is lost and counted, and the source goes on.
+	if !p.Bury(frame) {
+		t.Error("the producer has room and refuses a frame")
+	}
+	if err := p.Flush(t.Context()); err != nil {
+		t.Fatalf("a dead letter that has no topic ended the source: %v", err)
+	}
+	if n := count(t, p.metrics.ProduceErrors.WithLabelValues(prefix+"dlq")); n != 1 {
+		t.Errorf("%d produce errors are counted, want 1", n)
+	}
+	if _, err := kadm.NewClient(admin).CreateTopic(t.Context(), 4, 1, nil, prefix+"dlq"); err != nil {
+		t.Fatal(err)
+	}
+	p = producer(t, c, nil)
+	p.Bury(frame)
+	if err := p.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	found, err := deadletter.List(t.Context(), c, nil, deadletter.Filter{Reason: "undecodable"})
+	if err != nil || len(found.Letters) != 1 {
+		t.Fatalf("%d letters, %v, want one", len(found.Letters), err)
+	}
+	l := found.Letters[0]
+	if l.Source != frame.Source || l.Connection != frame.Connection || l.Received != start || l.Detail != frame.Detail || !bytes.Equal(l.Value, frame.Data) {
+		t.Errorf("the letter is %+v, want the frame %+v", l, frame)
+	}
+	sent, err := deadletter.Redrive(t.Context(), c, nil, deadletter.RedriveOptions{IDs: []deadletter.ID{l.ID}})
+	if err != nil || len(sent) != 1 || !strings.Contains(sent[0].Refused, "never on a topic") {
+		t.Errorf("sending the frame back: %+v, %v, want a refusal", sent, err)
+	}
+}
+
+// count reads a counter.
+func count(t *testing.T, c prometheus.Counter) int {
+	t.Helper()
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return int(m.GetCounter().GetValue())
 }

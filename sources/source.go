@@ -11,6 +11,7 @@ import (
 	"errors"
 
 	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/deadletter"
 )
 
 // A Source writes records until its input ends or ctx is done. Run is called once; when it returns, nothing of it runs any
@@ -34,6 +35,12 @@ type Publisher interface {
 	Tick(source string, at schemas.Time, topics ...schemas.Topic) error
 	// Flush returns when everything published has been acknowledged, or with the error that prevents it.
 	Flush(ctx context.Context) error
+}
+
+// A Burier takes frames that a source could not read. It waits for nothing and may drop: it returns whether it took the frame.
+// Publishers that have somewhere to put them are Buriers.
+type Burier interface {
+	Bury(f deadletter.Frame) bool
 }
 
 // ErrShed says that a quote or a book was dropped because the producer is behind. The source goes on; a book is offered

@@ -27,10 +27,14 @@ type shownLetter struct {
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`
 	Processor string `json:"processor"`
-	Instance  string `json:"instance,omitempty"`
-	Redrives  int    `json:"redrives"`
-	Stack     string `json:"stack,omitempty"`
-	Key       string `json:"key,omitempty"`
+	// Source, Connection and Received are those of a frame that a source could not read.
+	Source     string `json:"source,omitempty"`
+	Connection string `json:"connection,omitempty"`
+	Received   string `json:"received,omitempty"`
+	Instance   string `json:"instance,omitempty"`
+	Redrives   int    `json:"redrives"`
+	Stack      string `json:"stack,omitempty"`
+	Key        string `json:"key,omitempty"`
 	// Value is the record's bytes in base64.
 	Value string `json:"value,omitempty"`
 	// Decoded is the record in protojson, where it can be decoded.
@@ -38,10 +42,14 @@ type shownLetter struct {
 }
 
 func shown(l *deadletter.Letter) shownLetter {
-	return shownLetter{
+	s := shownLetter{
 		ID: l.ID.String(), Reason: l.Reason, Detail: l.Detail, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset,
-		Processor: l.Processor, Instance: l.Instance, Redrives: l.Redrives,
+		Processor: l.Processor, Instance: l.Instance, Redrives: l.Redrives, Source: l.Source, Connection: l.Connection,
 	}
+	if l.Received > 0 {
+		s.Received = l.Received.String()
+	}
+	return s
 }
 
 func letterFilter(cmd *cobra.Command, f *deadletter.Filter) {
@@ -64,9 +72,9 @@ func newDLQList(a *app) *cobra.Command {
 				return err
 			}
 			data := []shownLetter{}
-			l := listing{head: []string{"ID", "REASON", "TOPIC", "PARTITION", "OFFSET", "PROCESSOR", "REDRIVES", "DETAIL"}}
+			l := listing{head: []string{"ID", "REASON", "TOPIC", "PARTITION", "OFFSET", "PROCESSOR", "SOURCE", "REDRIVES", "DETAIL"}}
 			for _, letter := range found.Letters {
-				l.row(letter.ID, letter.Reason, letter.Topic, letter.Partition, letter.Offset, letter.Processor, letter.Redrives, letter.Detail)
+				l.row(letter.ID, letter.Reason, orDash(letter.Topic), letter.Partition, letter.Offset, orDash(letter.Processor), orDash(letter.Source), letter.Redrives, letter.Detail)
 				data = append(data, shown(letter))
 			}
 			l.data = data
@@ -106,8 +114,9 @@ func newDLQShow(a *app) *cobra.Command {
 			if a.output != "table" {
 				return a.print(listing{data: s})
 			}
-			_, err = fmt.Fprintf(a.stdout, "id         %s\nreason     %s\ndetail     %s\ntopic      %s\npartition  %d\noffset     %d\nprocessor  %s\ninstance   %s\nredrives   %d\nkey        %q\nvalue      %s\ndecoded    %s\n%s",
-				s.ID, s.Reason, s.Detail, s.Topic, s.Partition, s.Offset, s.Processor, orDash(s.Instance), s.Redrives, s.Key, s.Value, s.Decoded, s.Stack)
+			_, err = fmt.Fprintf(a.stdout, "id         %s\nreason     %s\ndetail     %s\ntopic      %s\npartition  %d\noffset     %d\nprocessor  %s\ninstance   %s\nsource     %s\nconnection %s\nreceived   %s\nredrives   %d\nkey        %q\nvalue      %s\ndecoded    %s\n%s",
+				s.ID, s.Reason, s.Detail, orDash(s.Topic), s.Partition, s.Offset, orDash(s.Processor), orDash(s.Instance),
+				orDash(s.Source), orDash(s.Connection), orDash(s.Received), s.Redrives, s.Key, s.Value, s.Decoded, s.Stack)
 			return err
 		},
 	}
@@ -115,6 +124,9 @@ func newDLQShow(a *app) *cobra.Command {
 
 // decodedLetter returns the record as JSON, or why it cannot be decoded.
 func decodedLetter(ctx context.Context, a *app, l *deadletter.Letter) string {
+	if l.Source != "" {
+		return fmt.Sprintf("%q", l.Value)
+	}
 	topic, err := catalogued(a, l.Topic)
 	if err != nil {
 		return err.Error()

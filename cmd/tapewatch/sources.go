@@ -16,6 +16,7 @@ import (
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/files"
 	"github.com/tapewatch/tapewatch/sources/simulator"
+	"github.com/tapewatch/tapewatch/stream/deadletter"
 )
 
 // sourcesConfig says which sources run.
@@ -189,6 +190,8 @@ func (s *attached) Run(ctx context.Context) error {
 	return errors.Join(err, producer.Flush(flushing))
 }
 
+var _ sources.Burier = (*counted)(nil)
+
 // counted counts what passes.
 type counted struct {
 	sources.Publisher
@@ -203,6 +206,12 @@ func (c *counted) Publish(topic schemas.Topic, m schemas.Message) error {
 		c.seen.count(1, schemas.TimeOf(m))
 	}
 	return err
+}
+
+// Bury hands a frame that could not be read to the publisher, if that has somewhere to put it.
+func (c *counted) Bury(f deadletter.Frame) bool {
+	to, ok := c.Publisher.(sources.Burier)
+	return ok && to.Bury(f)
 }
 
 // Live is for sources that shed quotes and books when the producer is behind, instead of waiting.

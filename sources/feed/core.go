@@ -10,6 +10,7 @@ import (
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/stream/deadletter"
 )
 
 // Options make a Core.
@@ -42,6 +43,7 @@ type Core struct {
 	frames, duplicates prometheus.Counter
 	skew               prometheus.Gauge
 	rejected           uint64
+	grave              grave
 }
 
 // NewCore makes the core of one source.
@@ -191,6 +193,15 @@ func (c *Core) Unknown(reason string, raw []byte) {
 	c.Health.Unknown()
 	c.opt.Metrics.Unknown.WithLabelValues(c.opt.Source, reason).Inc()
 	c.sample("unknown message", reason, nil, raw, c.Health.unknown)
+}
+
+// Undecodable rejects a frame that no decoder could read, or that made one panic, and writes it to the dead letters as it
+// came: the log shows a clipped sample, and not every source is captured.
+func (c *Core) Undecodable(reason, conn string, err error, raw []byte) {
+	c.Reject(reason, err, raw)
+	c.grave.bury(c, deadletter.Frame{
+		Source: c.opt.Source, Connection: conn, Received: c.Clock.Now(), Reason: reason, Detail: err.Error(), Data: raw,
+	})
 }
 
 // Reject counts a frame or record that broke a rule; every power of two it shows one.

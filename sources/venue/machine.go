@@ -152,7 +152,7 @@ func (m *Machine) receive(f capture.Frame) error {
 	m.core.Received(f.Conn, f.At)
 	events, err := m.decode(func() ([]Event, error) { return m.decoder.Message(f.Data) })
 	if err != nil {
-		m.core.Reject("undecodable", err, f.Data)
+		m.core.Undecodable(reasonOf(err), f.Conn, err, f.Data)
 		return m.core.Tick()
 	}
 	return m.events(events, f)
@@ -169,6 +169,14 @@ func (m *Machine) decode(run func() ([]Event, error)) (events []Event, err error
 }
 
 var errPanic = errors.New("decoding panicked")
+
+// reasonOf is the reason of a frame that the decoder did not read.
+func reasonOf(err error) string {
+	if errors.Is(err, errPanic) {
+		return "panic"
+	}
+	return "undecodable"
+}
 
 func (m *Machine) events(events []Event, f capture.Frame) error {
 	for i := range events {
@@ -274,7 +282,7 @@ func (m *Machine) numbered(n uint64, f capture.Frame) error {
 func (m *Machine) answer(f capture.Frame) error {
 	events, err := m.decode(func() ([]Event, error) { return m.decoder.Answer(f.URL, f.Data) })
 	if err != nil {
-		m.core.Reject("answer", err, f.Data)
+		m.core.Undecodable(reasonOf(err), f.Conn, err, f.Data)
 		m.unanswered(f)
 		return nil
 	}

@@ -3,7 +3,8 @@
 //
 // A dead letter has the key, the value and the headers of the record that was refused, byte for byte, and headers of its
 // own, named dlq_*, that say why it was refused, where it came from and who refused it. Nothing in it depends on the clock
-// or the process, so a replay makes the same letters.
+// or the process, so a replay makes the same letters. A source's letter holds a frame that it could not read, as it came
+// from the venue; instead of a record's coordinates it has the source, the connection and the receipt.
 package deadletter
 
 import (
@@ -15,6 +16,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
 
@@ -31,6 +33,10 @@ const (
 	headerStack     = prefix + "stack"
 	// headerRedrives is also on a record that was sent back, so that its next letter knows.
 	headerRedrives = prefix + "redrives"
+	// headerSource, headerConnection and headerReceived are on the letters of sources.
+	headerSource     = prefix + "source"
+	headerConnection = prefix + "connection"
+	headerReceived   = prefix + "received"
 )
 
 // MaxDetailBytes and MaxStackBytes bound what a letter adds to the original record.
@@ -48,7 +54,7 @@ type Letter struct {
 	ID ID
 	// Reason is the short class of the fault, Detail the sentence.
 	Reason, Detail string
-	// Topic, Partition and Offset say where the original record lies.
+	// Topic, Partition and Offset say where the original record lies; "", -1 and -1 when it is a source's frame.
 	Topic     string
 	Partition int32
 	Offset    int64
@@ -56,6 +62,9 @@ type Letter struct {
 	Processor string
 	// Instance is the key whose processor panicked, Stack where; empty otherwise.
 	Instance, Stack string
+	// Source could not read the frame that it received on Connection at Received; empty for records.
+	Source, Connection string
+	Received           schemas.Time
 	// Redrives counts how often the record was sent back already.
 	Redrives int
 	// Key, Value and Headers are the original record's.
@@ -80,6 +89,29 @@ func Encode(target string, origin *kgo.Record, processorName string, p processor
 	}
 	r.Headers = append(r.Headers, l.ownHeaders()...)
 	return r
+}
+
+// A Frame is what a source received and could not read.
+type Frame struct {
+	Source, Connection string
+	// Received is the receipt, as recorded.
+	Received       schemas.Time
+	Reason, Detail string
+	Data           []byte
+}
+
+// EncodeFrame makes the dead letter of a frame for the topic target.
+func EncodeFrame(target string, f Frame) *kgo.Record {
+	return &kgo.Record{
+		Topic: target, Key: []byte(f.Source), Value: bytes.Clone(f.Data),
+		Headers: []kgo.RecordHeader{
+			{Key: headerReason, Value: []byte(f.Reason)},
+			{Key: headerDetail, Value: []byte(clip(f.Detail, MaxDetailBytes))},
+			{Key: headerSource, Value: []byte(f.Source)},
+			{Key: headerConnection, Value: []byte(f.Connection)},
+			{Key: headerReceived, Value: strconv.AppendInt(nil, int64(f.Received), 10)},
+		},
+	}
 }
 
 func (l *Letter) ownHeaders() []kgo.RecordHeader {
@@ -115,9 +147,9 @@ func Decode(r *kgo.Record) (*Letter, error) {
 			return nil, fmt.Errorf("%w: record %s: %w", ErrNotALetter, l.ID, err)
 		}
 	}
-	if l.Reason == "" || l.Topic == "" || l.Partition < 0 || l.Offset < 0 {
-		return nil, fmt.Errorf("%w: record %s: it must have the headers %s, %s, %s and %s",
-			ErrNotALetter, l.ID, headerReason, headerTopic, headerPartition, headerOffset)
+	if l.Reason == "" || l.Source == "" && (l.Topic == "" || l.Partition < 0 || l.Offset < 0) {
+		return nil, fmt.Errorf("%w: record %s: it must have the headers %s and %s, %s and %s, or else %s",
+			ErrNotALetter, l.ID, headerReason, headerTopic, headerPartition, headerOffset, headerSource)
 	}
 	return l, nil
 }
@@ -133,6 +165,14 @@ func (l *Letter) take(name, value string) error {
 		l.Topic = value
 	case headerProcessor:
 		l.Processor = value
+	case headerSource:
+		l.Source = value
+	case headerConnection:
+		l.Connection = value
+	case headerReceived:
+		n, err := number(name, value, 63)
+		l.Received = schemas.Time(n)
+		return err
 	case headerInstance:
 		l.Instance = value
 	case headerStack:

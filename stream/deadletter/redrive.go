@@ -97,6 +97,9 @@ func refusal(c cluster.Config, l *Letter, most int) string {
 	if l.Redrives >= most {
 		return fmt.Sprintf("it was sent back %d times already, at most %d are allowed", l.Redrives, most)
 	}
+	if l.Source != "" {
+		return fmt.Sprintf("it is a frame of source %s and was never on a topic: once it can be read, play the capture back", l.Source)
+	}
 	name, ok := strings.CutPrefix(l.Topic, c.Prefix)
 	if _, err := schemas.TopicByName(name); !ok || err != nil || name == schemas.DeadLetters.Name {
 		return fmt.Sprintf("its topic %q is no input topic of the catalogue", clip(l.Topic, 64))
