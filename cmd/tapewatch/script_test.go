@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", Setup: withBroker, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_GOLDEN") != "",
-		Deadline: time.Now().Add(4 * time.Minute), Cmds: map[string]func(*testscript.TestScript, bool, []string){"produce": produce, "registry": startRegistry, "until": until},
+		Deadline: time.Now().Add(4 * time.Minute), Cmds: map[string]func(*testscript.TestScript, bool, []string){"produce": produce, "registry": startRegistry, "until": until, "members": members},
 	})
 }
 
@@ -40,6 +42,12 @@ func withBroker(env *testscript.Env) error {
 		}
 	})
 	env.Setenv("TAPEWATCH_KAFKA__BROKERS", broker.Addr())
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // connections come about and nobody answers
+	if err != nil {
+		return fmt.Errorf("opening the silent port of a script: %w", err)
+	}
+	env.Defer(func() { _ = silent.Close() })
+	env.Setenv("SILENT", silent.Addr().String())
 	for _, name := range []string{"PORT", "PORT2"} {
 		port, err := freePort()
 		if err != nil {
@@ -61,6 +69,23 @@ func produce(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	ts.Check(cl.ProduceSync(ctx, &kgo.Record{Topic: args[0], Key: []byte(args[1]), Value: []byte(args[2])}).FirstErr())
+}
+
+// members GROUP N wants a group to have so many members.
+func members(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: members GROUP N")
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(ts.Getenv("TAPEWATCH_KAFKA__BROKERS")))
+	ts.Check(err)
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	groups, err := kadm.NewClient(cl).DescribeGroups(ctx, args[0])
+	ts.Check(err)
+	if n := strconv.Itoa(len(groups[args[0]].Members)); n != args[1] {
+		ts.Fatalf("group %s has %s members, want %s", args[0], n, args[1])
+	}
 }
 
 // startRegistry runs a schema registry until the script ends.
