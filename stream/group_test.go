@@ -37,7 +37,18 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	fake, err := kfake.NewCluster(kfake.NumBrokers(1))
+	return newFakeWorld(t)
+}
+
+// newQuickWorld takes sessions of less than 6 s.
+func newQuickWorld(t *testing.T) *world {
+	t.Helper()
+	return newFakeWorld(t, kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "100"}))
+}
+
+func newFakeWorld(t *testing.T, opts ...kfake.Opt) *world {
+	t.Helper()
+	fake, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1))...)
 	if err != nil {
 		t.Fatal(err)
 	}

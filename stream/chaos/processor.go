@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -40,6 +41,9 @@ func init() {
 	})
 }
 
+// Brake makes every trade take so long, in nanoseconds, in all groups and replays of the process.
+var Brake atomic.Int64
+
 // counter keeps a running hash of the prices, so that a lost, doubled or reordered record shows in every later output.
 type counter struct {
 	config     Config
@@ -53,6 +57,9 @@ func (c *counter) OnRecord(rec schemas.Record, emit processor.Emit) {
 	t, ok := rec.Message.(*schemas.Trade)
 	if !ok {
 		return
+	}
+	if d := time.Duration(Brake.Load()); d > 0 {
+		time.Sleep(d)
 	}
 	c.count++
 	c.sum = c.sum*31 + uint64(t.GetPrice().GetMantissa())

@@ -1,0 +1,94 @@
+package stream_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream"
+	"github.com/tapewatch/tapewatch/stream/chaos"
+)
+
+// A slow restore is not death: with a session of 0.5 s and a rebalance of 1 s, a restore of several seconds stands for one of
+// a minute under the defaults of 6 s and 10 s. A second process comes in its middle: partitions move, the others go on.
+func TestASlowRestoreWithARebalanceInItsMiddle(t *testing.T) {
+	w := newQuickWorld(t)
+	w.load(chaos.Load{Records: 8000})
+	r := w.start(stream.GroupOptions{Config: quickConfig(), Leave: true})
+	w.caughtUp()
+	r.end()
+	// Without a snapshot all of the log is replayed, at 2 ms and more a record: four partitions of about 2000.
+	w.empty(schemas.StateTopic(chaos.Name).Name)
+	chaos.Brake.Store(int64(2 * time.Millisecond))
+	t.Cleanup(func() { chaos.Brake.Store(0) })
+
+	began := time.Now()
+	var ready [2]time.Duration
+	first, second := prometheus.NewRegistry(), prometheus.NewRegistry()
+	a := w.start(stream.GroupOptions{Config: quickConfig(), Leave: true, Metrics: stream.NewMetrics(first)})
+	time.Sleep(2 * time.Second)
+	b := w.start(stream.GroupOptions{Config: quickConfig(), Slot: 1, Leave: true, Metrics: stream.NewMetrics(second)})
+	for n, r := range []*running{a, b} {
+		for r.group.Component().State != "healthy" || time.Since(began) < 3*time.Second {
+			if time.Since(began) > 40*time.Second {
+				t.Fatalf("process %d is %v after %v", n, r.group.Component(), time.Since(began))
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		ready[n] = time.Since(began)
+	}
+	chaos.Brake.Store(0)
+	w.load(chaos.Load{Records: 4000, First: 8000})
+	w.caughtUp()
+	a.end()
+	b.end()
+	w.clean(nil)
+
+	cancelled := restores(t, first, "cancelled")
+	t.Logf("restored in %v and %v; %d restores were cancelled by the rebalance, %d and %d done",
+		ready[0], ready[1], cancelled, restores(t, first, "done"), restores(t, second, "done"))
+	if took := ready[0]; took < 4*time.Second || cancelled == 0 || restores(t, second, "done") == 0 {
+		t.Errorf("NOT RUN: the restore took %v, %d were cancelled and %d done by the second process", took, cancelled, restores(t, second, "done"))
+	}
+	for n, reg := range []*prometheus.Registry{first, second} {
+		if failed := restores(t, reg, "failed"); failed > 0 {
+			t.Errorf("%d restores of process %d failed: slowness was taken for a fault", failed, n)
+		}
+	}
+}
+
+// restores reads tapewatch_restores_total of an outcome.
+func restores(t *testing.T, reg *prometheus.Registry, outcome string) int {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "tapewatch_restores_total" && hasLabel(m, "outcome", outcome) {
+				return int(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return 0
+}
+
+func hasLabel(m *dto.Metric, name, value string) bool {
+	for _, l := range m.GetLabel() {
+		if l.GetName() == name && l.GetValue() == value {
+			return true
+		}
+	}
+	return false
+}
+
+// quickConfig scales the timeouts down by ten and more.
+func quickConfig() stream.Config {
+	c := testConfig()
+	c.SessionTimeout, c.Heartbeat, c.Rebalance, c.Transaction = 500*time.Millisecond, 50*time.Millisecond, time.Second, 3*time.Second
+	return c
+}
