@@ -241,15 +241,7 @@ func (d *decoder) quote(e *venue.Event, v *fastjson.Value) error {
 	if e.Last, err = venue.Integer(v, "u"); err != nil {
 		return err
 	}
-	for _, f := range [...]struct {
-		key string
-		to  *venue.Number
-	}{{"b", &e.Price}, {"B", &e.Quantity}, {"a", &e.AskPrice}, {"A", &e.AskQuantity}} {
-		if *f.to, err = d.json.Decimal(v, f.key); err != nil {
-			return err
-		}
-	}
-	return nil
+	return d.json.Quote(e, v, "b", "B", "a", "A")
 }
 
 func (d *decoder) mark(e *venue.Event, v *fastjson.Value) error {

@@ -24,14 +24,11 @@ type Level struct {
 	Price, Quantity Number
 }
 
-// scale is the exponent that prices are compared at: ten decimals leave room up to 900 million.
-const scale = -10
-
-// ErrPrice says that a price cannot be compared with the others: too large or too fine.
+// ErrPrice says that a price cannot be compared with the others: too large for one so fine among them.
 var ErrPrice = errors.New("price out of range")
 
 type entry struct {
-	key int64 // price x 10^10
+	key int64 // price x 10^-scale
 	Level
 }
 
@@ -40,22 +37,25 @@ type Book struct {
 	// The best level is the last: most changes are near it, so little moves.
 	bids []entry // ascending
 	asks []entry // descending
+	// scale is the exponent that prices are compared at: that of the finest one so far. Some books have asks at 9,999,999,997,
+	// others ten decimals.
+	scale int32
 }
 
 // Clear empties the book.
-func (b *Book) Clear() { b.bids, b.asks = b.bids[:0], b.asks[:0] }
+func (b *Book) Clear() { b.bids, b.asks, b.scale = b.bids[:0], b.asks[:0], 0 }
 
 // Apply sets levels on both sides. After an error the book is not to be trusted.
 func (b *Book) Apply(bids, asks []Level) error {
 	for _, l := range bids {
-		key, err := keyOf(l.Price)
+		key, err := b.key(l.Price)
 		if err != nil {
 			return err
 		}
 		b.bids = set(b.bids, key, 1, l)
 	}
 	for _, l := range asks {
-		key, err := keyOf(l.Price)
+		key, err := b.key(l.Price)
 		if err != nil {
 			return err
 		}
@@ -64,24 +64,72 @@ func (b *Book) Apply(bids, asks []Level) error {
 	return nil
 }
 
-// keyOf returns price x 10^10.
-func keyOf(n Number) (int64, error) {
-	shift := n.Exponent - scale
-	key := n.Mantissa
-	for ; shift > 0 && key != 0; shift-- {
-		if key > math.MaxInt64/10 || key < math.MinInt64/10 {
-			return 0, outOfRange(n)
-		}
-		key *= 10
+// Replace makes the levels the whole book: what Clear and Apply do, at little cost where they come best first, as in the
+// snapshots of venues, which have tens of thousands.
+func (b *Book) Replace(bids, asks []Level) error {
+	b.Clear()
+	if b.fill(&b.bids, bids, 1) && b.fill(&b.asks, asks, -1) {
+		return nil
 	}
-	for ; shift < 0 && key != 0; shift++ {
-		if key%10 != 0 {
-			return 0, outOfRange(n)
-		}
-		key /= 10
-	}
-	return key, nil
+	b.Clear()
+	return b.Apply(bids, asks)
 }
+
+// fill appends levels from the last to the first; false when they are not best first, or one is not to be set.
+func (b *Book) fill(side *[]entry, levels []Level, sign int64) bool {
+	for _, l := range slices.Backward(levels) {
+		key, err := b.key(l.Price)
+		if n := len(*side); err != nil || l.Quantity.Mantissa == 0 || (n > 0 && key*sign <= (*side)[n-1].key*sign) {
+			return false
+		}
+		*side = append(*side, entry{key, l})
+	}
+	return true
+}
+
+// key returns a price as a whole number of 10^scale.
+func (b *Book) key(n Number) (int64, error) {
+	m, e := n.Mantissa, n.Exponent
+	for e < b.scale && m%10 == 0 && m != 0 {
+		m, e = m/10, e+1
+	}
+	if m == 0 {
+		return 0, nil
+	}
+	for e < b.scale {
+		if !b.refine() {
+			return 0, outOfRange(n)
+		}
+	}
+	for ; e > b.scale; e-- {
+		if !fits(m) {
+			return 0, outOfRange(n)
+		}
+		m *= 10
+	}
+	return m, nil
+}
+
+// refine makes room for prices of one more decimal, if there is any.
+func (b *Book) refine() bool {
+	for _, side := range [...][]entry{b.bids, b.asks} {
+		for _, e := range side {
+			if !fits(e.key) {
+				return false
+			}
+		}
+	}
+	for _, side := range [...][]entry{b.bids, b.asks} {
+		for i := range side {
+			side[i].key *= 10
+		}
+	}
+	b.scale--
+	return true
+}
+
+// fits says that ten times n is in range.
+func fits(n int64) bool { return n <= math.MaxInt64/10 && n >= math.MinInt64/10 }
 
 func outOfRange(n Number) error { return fmt.Errorf("%w: %s", ErrPrice, n.Decimal().Text()) }
 

@@ -171,3 +171,24 @@ func TestPumpStepsAlike(t *testing.T) {
 		t.Errorf("reached %v, want 300 ms", l.Reached().Sub(start))
 	}
 }
+
+// What was reached over is missing once, and new when it comes late.
+func TestWindowReach(t *testing.T) {
+	var w Window
+	if n := w.Reach(7); n != 0 {
+		t.Errorf("%d missing before the first id", n)
+	}
+	w.Add(5)
+	if n := w.Reach(8); n != 3 || w.Highest() != 8 || w.Reach(8) != 0 || w.Reach(6) != 0 {
+		t.Errorf("%d missing, highest %d, want 6, 7 and 8", n, w.Highest())
+	}
+	for _, c := range []struct {
+		id      uint64
+		fresh   bool
+		missing uint64
+	}{{8, true, 0}, {9, true, 0}, {7, true, 0}, {7, false, 0}, {5, false, 0}, {11, true, 1}} {
+		if fresh, missing := w.Add(c.id); fresh != c.fresh || missing != c.missing {
+			t.Errorf("id %d: new %v, %d missing, want %v, %d", c.id, fresh, missing, c.fresh, c.missing)
+		}
+	}
+}

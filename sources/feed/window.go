@@ -33,6 +33,18 @@ func (w *Window) Add(id uint64) (fresh bool, missing uint64) {
 	return true, missing
 }
 
+// Reach moves the window to id, which did not come, and reports how many ids up to it are skipped. They are still new when
+// they come later.
+func (w *Window) Reach(id uint64) (missing uint64) {
+	if !w.started || id <= w.highest {
+		return 0
+	}
+	missing = id - w.highest
+	w.forget(id)
+	w.highest = id
+	return missing
+}
+
 // forget clears the places of the ids between the highest so far and id.
 func (w *Window) forget(id uint64) {
 	if id-w.highest >= windowSize {

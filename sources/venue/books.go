@@ -36,7 +36,7 @@ func (m *Machine) book(in *instrument, e *Event, f capture.Frame, place int) (fr
 		return false, nil
 	}
 	s.Record(f.At, at, timed)
-	in.sync.at = max(in.sync.at, at)
+	in.sync.at, in.timed = max(in.sync.at, at), timed
 	switch out {
 	case applied:
 		in.change(f)
@@ -71,7 +71,7 @@ func (m *Machine) waiting(in *instrument, f capture.Frame, overflow bool) {
 // bookAnswer takes the snapshot that was asked for.
 func (m *Machine) bookAnswer(in *instrument, e *Event, f capture.Frame) error {
 	in.wanted = false
-	if e.At == 0 {
+	if in.timed = e.At != 0; !in.timed {
 		e.At = m.core.Clock.Estimate(f.At)
 	}
 	conn := in.conn
@@ -121,7 +121,7 @@ func (m *Machine) lost(in *instrument, s *feed.Stream, conn, cause string) error
 	l := feed.Loss{Cause: cause, From: s.Event()}
 	switch s.Channel {
 	case Trades:
-		in.cut = true
+		in.cut = cause
 		return m.core.Gap(schemas.MarketTrades, s, "trades", in.symbol, conn, l)
 	case Quotes:
 		return m.core.Gap(schemas.MarketQuotes, s, "quotes", in.symbol, conn, l)
@@ -152,6 +152,9 @@ func (m *Machine) publishBook(in *instrument) error {
 	s := in.stream(m.core.Health, Book, in.conn)
 	b := m.out.book
 	m.core.Meta(b.Meta, s, in.conn, in.sync.at, in.heard)
+	if !in.timed {
+		b.Meta.TimeSource = schemas.TimeSource_TIME_SOURCE_RECEIPT
+	}
 	b.Meta.SequenceKind, b.Meta.Sequence = m.spec.Books.Proof, in.sync.last
 	if b.Meta.Id = strconv.FormatUint(in.sync.last, 10); m.spec.Books.Chain == ChainNone {
 		b.Meta.Id = strconv.FormatInt(int64(in.sync.at), 10)

@@ -10,7 +10,7 @@ import (
 type Config struct {
 	Name     string   `koanf:"name" doc:"Meta.source of the records and name of the connections; empty means venue.market."`
 	Symbols  []string `koanf:"symbols" doc:"Instruments by canonical symbol, such as BTC-USDT or BTC-USDT-PERP. Empty, in playback only, means all that the recording has."`
-	Channels []string `koanf:"channels" doc:"What to subscribe to: what the market has of trades, quotes, book, marks, open_interest, liquidations, options."`
+	Channels []string `koanf:"channels" doc:"What to subscribe to: what the market has of trades, quotes, book, marks, open_interest, liquidations, options, status."`
 
 	BookDepth    int           `koanf:"book_depth" doc:"Levels a side in a published book."`
 	BookInterval time.Duration `koanf:"book_interval" doc:"Least time between two publications of a book, besides the one ahead of a Tick."`

@@ -38,6 +38,8 @@ const (
 	Note
 	// Refusal is the venue's answer that it will not do what was asked; Detail says why.
 	Refusal
+	// Heartbeat says how far the trades of an instrument have come: Number is the id of the last one.
+	Heartbeat
 	// Shutdown says that the venue is about to close the connection.
 	Shutdown
 )
@@ -91,7 +93,8 @@ type Event struct {
 	// Liquidity of an option: what a Derivative does not have.
 	Option OptionFields
 
-	// Status: state is one of those of VenueStatus.
+	// Status: state is one of those of VenueStatus. With a Symbol the scope is that instrument, and one that is not followed
+	// is passed over; else Scope says what it applies to.
 	State, Scope string
 	Starts, Ends schemas.Time
 

@@ -23,7 +23,9 @@ type instrument struct {
 	tradeChannel string // the kind of trade stream that came first: others number differently
 	tradeIDs     feed.Window
 	tradeTexts   feed.Recent
-	cut          bool // the connection was lost since the last trade
+	cut          string       // what was lost since the last trade: the connection, or a message of it
+	beat         schemas.Time // receipt of the last heartbeat
+	due          uint64       // the last trade that it named
 	session      uint32
 
 	quoteID     uint64
@@ -39,6 +41,7 @@ type instrument struct {
 	asked   schemas.Time // receipt clock of the request
 	resync  bool         // the next book published is the first since a snapshot
 	dirty   bool
+	timed   bool // the last change had a time of its own
 	updates uint32
 	heard   schemas.Time // receipt of the last change
 	conn    string
@@ -125,14 +128,14 @@ func (m *Machine) trade(in *instrument, e *Event, f capture.Frame) (fresh bool, 
 	}
 	if missing > 0 && m.spec.Contiguous {
 		loss := feed.Loss{Cause: "sequence", From: s.Event(), To: e.At, Missing: missing, Counted: true}
-		if in.cut {
-			loss.Cause = "disconnect"
+		if in.cut != "" {
+			loss.Cause = in.cut
 		}
 		if err := m.core.Gap(schemas.MarketTrades, s, "trades", in.symbol, f.Conn, loss); err != nil {
 			return false, err
 		}
 	}
-	in.cut = false
+	in.cut = ""
 	s.Record(f.At, e.At, !e.Old)
 	quantity, ok := m.quantity(in, e.Quantity, e.Price, f.Data)
 	if !ok {
@@ -158,6 +161,24 @@ func (m *Machine) trade(in *instrument, e *Event, f capture.Frame) (fresh bool, 
 	put(t.Quantity, quantity)
 	t.TakerSide, t.OffBook, t.Fills = e.Side, e.OffBook, e.Fills
 	return true, m.core.Publish(schemas.MarketTrades, t)
+}
+
+// heartbeat holds the trades against what the venue says was the last one. Trades and heartbeats may overtake each other:
+// what the one before named must have come by this one.
+func (m *Machine) heartbeat(in *instrument, e *Event, f capture.Frame) error {
+	const least = 500 * time.Millisecond // closer ones are of two sessions, or one that came twice
+	if f.At.Sub(in.beat) < least {
+		return nil
+	}
+	due := in.due
+	in.beat, in.due = f.At, e.Number
+	missing := in.tradeIDs.Reach(due)
+	if missing == 0 {
+		return nil
+	}
+	s := in.stream(m.core.Health, Trades, f.Conn)
+	loss := feed.Loss{Cause: "sequence", From: s.Event(), To: max(s.Event(), e.At), Missing: missing, Counted: true}
+	return m.core.Gap(schemas.MarketTrades, s, "trades", in.symbol, f.Conn, loss)
 }
 
 func (m *Machine) quote(in *instrument, e *Event, f capture.Frame, digest uint64) (fresh bool, err error) {

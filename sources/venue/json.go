@@ -3,6 +3,7 @@ package venue
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/valyala/fastjson"
 
@@ -43,6 +44,21 @@ func (j *JSON) Decimal(v *fastjson.Value, key string) (Number, error) {
 		return Number{}, fmt.Errorf("%w: %s", ErrField, key)
 	}
 	return j.Number(f, key)
+}
+
+// Quote reads the four numbers of a best bid and offer.
+func (j *JSON) Quote(e *Event, v *fastjson.Value, bid, bidQuantity, ask, askQuantity string) (err error) {
+	if e.Price, err = j.Decimal(v, bid); err != nil {
+		return err
+	}
+	if e.Quantity, err = j.Decimal(v, bidQuantity); err != nil {
+		return err
+	}
+	if e.AskPrice, err = j.Decimal(v, ask); err != nil {
+		return err
+	}
+	e.AskQuantity, err = j.Decimal(v, askQuantity)
+	return err
 }
 
 // Optional reads a decimal that may be absent, null or empty.
@@ -180,6 +196,33 @@ func Millis(v *fastjson.Value, key string) (schemas.Time, error) {
 		unit = 1000
 	}
 	return inRange(n*unit, n <= 1<<62/unit, key)
+}
+
+// Stamp reads a time in RFC 3339, such as 2026-08-09T21:05:48.170326Z; 0 when absent, null, empty or the epoch itself.
+func Stamp(v *fastjson.Value, key string) (schemas.Time, error) {
+	text := v.GetStringBytes(key)
+	if len(text) == 0 {
+		return 0, nil
+	}
+	var at time.Time
+	if err := at.UnmarshalText(text); err != nil {
+		return 0, fmt.Errorf("%w: %s: %w", ErrField, key, err)
+	}
+	return inRange(uint64(max(at.Unix(), 0))*1e9+uint64(at.Nanosecond()), at.Year() < 2200, key)
+}
+
+// Seconds reads a time since the epoch in seconds, with up to eight decimals.
+func (j *JSON) Seconds(f *fastjson.Value, key string) (schemas.Time, error) {
+	n, err := j.Number(f, key)
+	if err != nil {
+		return 0, err
+	}
+	at, fits := uint64(max(n.Mantissa, 0)), n.Exponent <= 0 && n.Exponent >= -9
+	for e := n.Exponent; fits && e > -9; e-- {
+		fits = at <= 1<<62/10
+		at *= 10
+	}
+	return inRange(at, fits, key)
 }
 
 func inRange(at uint64, fits bool, key string) (schemas.Time, error) {

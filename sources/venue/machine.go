@@ -249,6 +249,8 @@ func (m *Machine) apply(in *instrument, e *Event, i int, f capture.Frame) (fresh
 		return m.derivative(in, e, f, feed.Fingerprint(f.Data, i))
 	case Liquidation:
 		return m.liquidate(in, e, f)
+	case Heartbeat:
+		return false, m.heartbeat(in, e, f)
 	case Option:
 		return m.option(in, e, f, feed.Fingerprint(f.Data, i))
 	case Bar:
@@ -271,8 +273,8 @@ func (m *Machine) numbered(n uint64, f capture.Frame) error {
 	}
 	return m.core.Health.OnSlot(f.Conn, func(s *feed.Stream) error {
 		in := m.instruments[s.VenueSymbol]
-		if in == nil || s.Event() == 0 {
-			return nil
+		if in == nil || s.Event() == 0 || (s.Channel == Book && in.source != "" && in.source != f.Conn) {
+			return nil // a book that follows another session of the slot has lost nothing
 		}
 		return m.lost(in, s, f.Conn, "sequence")
 	})
@@ -310,20 +312,28 @@ func (m *Machine) listed(e *Event) {
 
 // status publishes what the venue says of itself, when it says something new.
 func (m *Machine) status(e *Event, f capture.Frame) error {
+	scope, about := e.Scope, &feed.Stream{Symbol: e.Scope}
+	if len(e.Symbol) > 0 {
+		in := m.instruments[string(e.Symbol)]
+		if in == nil {
+			return nil
+		}
+		scope, about = in.symbol, &feed.Stream{Symbol: in.symbol, VenueSymbol: in.venueSymbol}
+	}
 	said := e.State + " " + string(e.Detail) + " " + strconv.FormatInt(int64(e.Starts), 10)
-	if m.states[e.Scope] == said {
+	if m.states[scope] == said {
 		return nil
 	}
-	m.states[e.Scope] = said
+	m.states[scope] = said
 	at := e.At
 	if at == 0 {
 		at = m.core.Clock.Estimate(f.At)
 	}
 	v := &schemas.VenueStatus{
-		Meta: &schemas.Meta{}, State: e.State, Scope: e.Scope, Reporter: "stream", Description: string(e.Detail), Starts: int64(e.Starts), Ends: int64(e.Ends),
+		Meta: &schemas.Meta{}, State: e.State, Scope: scope, Reporter: "stream", Description: string(e.Detail), Starts: int64(e.Starts), Ends: int64(e.Ends),
 	}
-	m.core.Meta(v.Meta, &feed.Stream{}, f.Conn, at, f.At)
-	v.Meta.Id = "stream/" + e.Scope + "/" + strconv.FormatInt(int64(at), 10)
+	m.core.Meta(v.Meta, about, f.Conn, at, f.At)
+	v.Meta.Id = "stream/" + scope + "/" + strconv.FormatInt(int64(at), 10)
 	v.Meta.SequenceKind = schemas.SequenceKind_SEQUENCE_KIND_NONE
 	return m.core.Publish(schemas.VenuesStatus, v)
 }

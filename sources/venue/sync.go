@@ -74,6 +74,8 @@ type update struct {
 	first, last, prev uint64
 	at                schemas.Time
 	bids, asks        []book.Level
+	checksum          uint32
+	summed            bool
 }
 
 // bookSync keeps one instrument's book in step with the venue's.
@@ -102,7 +104,9 @@ func (s *bookSync) update(e *Event, digest uint64) outcome {
 		s.stats.Known++
 		return known
 	}
-	u := update{first: e.First, last: e.Last, prev: e.Prev, at: e.At, bids: e.Bids, asks: e.Asks}
+	u := update{
+		first: e.First, last: e.Last, prev: e.Prev, at: e.At, bids: e.Bids, asks: e.Asks, checksum: e.Checksum, summed: e.HasChecksum,
+	}
 	if s.rules.Chain == ChainPrevious && e.Prev == e.Last && s.state == synced && e.Last == s.last {
 		s.stats.Idle++
 		return idle
@@ -117,19 +121,15 @@ func (s *bookSync) update(e *Event, digest uint64) outcome {
 		return kept
 	}
 	out := s.step(u)
-	if out == applied {
-		s.digest = digest
-		out = s.check(e)
-	}
 	switch out {
+	case applied:
+		s.digest = digest
 	case lost, refetch:
 		s.invalidate()
 		if s.rules.Asked {
 			s.keep(u)
 		}
-	case mismatch:
-		s.invalidate()
-	case kept, applied, idle, stale, known, corrupt:
+	case kept, idle, stale, known, corrupt, mismatch:
 	}
 	return out
 }
@@ -163,12 +163,13 @@ func (s *bookSync) step(u update) outcome {
 		s.stats.Lost++
 		return lost
 	}
-	if s.book.Apply(u.bids, u.asks) != nil || s.book.Crossed() {
-		s.stats.Crossed++
-		s.invalidate()
-		return corrupt
+	if err := s.book.Apply(u.bids, u.asks); err != nil {
+		return s.broken(corrupt)
 	}
 	s.book.Truncate(s.depth)
+	if out := s.verify(u.checksum, u.summed); out != applied {
+		return s.broken(out)
+	}
 	s.last, s.at, s.state = u.last, max(s.at, u.at), synced
 	s.stats.Applied++
 	return applied
@@ -189,17 +190,29 @@ func (s *bookSync) follows(u update) bool {
 	return true
 }
 
-// check compares the checksum.
-func (s *bookSync) check(e *Event) outcome {
-	if !e.HasChecksum || s.rules.Checksum == nil {
-		return applied
+// verify holds the book against the checksum, where one came, and against reason.
+func (s *bookSync) verify(checksum uint32, summed bool) outcome {
+	if summed && s.rules.Checksum != nil {
+		s.stats.Checked++
+		if s.rules.Checksum(&s.book) != checksum {
+			return mismatch
+		}
 	}
-	s.stats.Checked++
-	if s.rules.Checksum(&s.book) != e.Checksum {
-		s.stats.Mismatched++
-		return mismatch
+	if s.book.Crossed() {
+		return corrupt
 	}
 	return applied
+}
+
+// broken gives the book up and counts why.
+func (s *bookSync) broken(why outcome) outcome {
+	if why == mismatch {
+		s.stats.Mismatched++
+	} else {
+		s.stats.Crossed++
+	}
+	s.invalidate()
+	return why
 }
 
 // snapshot takes a whole book that came in the stream. One that is older than the book is a repetition.
@@ -210,17 +223,14 @@ func (s *bookSync) snapshot(e *Event, digest uint64) outcome {
 	}
 	s.invalidate()
 	s.depth = e.Depth
-	if s.book.Apply(e.Bids, e.Asks) != nil || s.book.Crossed() {
-		s.book.Clear()
-		s.stats.Crossed++
-		return corrupt
+	if err := s.book.Replace(e.Bids, e.Asks); err != nil {
+		return s.broken(corrupt)
 	}
-	s.last, s.heard, s.at, s.state, s.digest = e.Last, e.Last, max(s.at, e.At), synced, digest
+	if out := s.verify(e.Checksum, e.HasChecksum); out != applied {
+		return s.broken(out)
+	}
 	s.stats.Snapshots++
-	if out := s.check(e); out != applied {
-		s.invalidate()
-		return out
-	}
+	s.last, s.heard, s.at, s.state, s.digest = e.Last, e.Last, max(s.at, e.At), synced, digest
 	return applied
 }
 
@@ -230,10 +240,8 @@ func (s *bookSync) answer(e *Event) outcome {
 		s.stats.Unused++
 		return known
 	}
-	s.book.Clear()
-	if s.book.Apply(e.Bids, e.Asks) != nil || s.book.Crossed() {
-		s.stats.Crossed++
-		return corrupt
+	if err := s.book.Replace(e.Bids, e.Asks); err != nil || s.book.Crossed() {
+		return s.broken(corrupt)
 	}
 	s.last, s.at, s.state = e.Last, e.At, overlapping
 	s.stats.Snapshots++
@@ -245,9 +253,9 @@ func (s *bookSync) answer(e *Event) outcome {
 			s.invalidate()
 			s.buffer = slices.Clone(buffered[i:])
 			return out
-		case corrupt:
+		case corrupt, mismatch:
 			return out
-		case kept, applied, idle, stale, known, mismatch:
+		case kept, applied, idle, stale, known:
 		}
 	}
 	return applied
