@@ -71,14 +71,15 @@ func (m *Machine) waiting(in *instrument, f capture.Frame, overflow bool) {
 // bookAnswer takes the snapshot that was asked for.
 func (m *Machine) bookAnswer(in *instrument, e *Event, f capture.Frame) error {
 	in.wanted = false
-	if in.timed = e.At != 0; !in.timed {
+	timed := e.At != 0
+	if !timed {
 		e.At = m.core.Clock.Estimate(f.At)
 	}
 	conn := in.conn
 	s := in.stream(m.core.Health, Book, conn)
 	switch in.sync.answer(e) {
 	case applied:
-		in.resync = true
+		in.resync, in.timed = true, timed
 		in.change(capture.Frame{At: f.At, Conn: conn})
 	case refetch:
 		m.recover(in)
