@@ -165,7 +165,7 @@ func ownKey(kind KeyKind, m Message) (string, bool) {
 }
 
 // KeyMatches reports whether a record key is the one that KeyOf gives, without building it where records are many.
-func (t Topic) KeyMatches(key []byte, m Message) bool {
+func (t *Topic) KeyMatches(key []byte, m Message) bool {
 	if t.Key == KeyVenueSymbol {
 		meta := MetaOf(m)
 		n := len(meta.GetVenue())
@@ -175,7 +175,7 @@ func (t Topic) KeyMatches(key []byte, m Message) bool {
 }
 
 // Carries reports whether a message's type belongs on the topic.
-func (t Topic) Carries(m Message) bool {
+func (t *Topic) Carries(m Message) bool {
 	switch m.(type) {
 	case *Trade:
 		return t.Types[0] == "Trade"

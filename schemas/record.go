@@ -29,8 +29,11 @@ type sourced interface{ GetMeta() *Meta }
 
 // MetaOf returns the message's Meta, nil where its type has none (Tick, Event, Heartbeat, ...).
 func MetaOf(m Message) *Meta {
-	if s, ok := m.(sourced); ok {
-		return s.GetMeta()
+	switch m := m.(type) {
+	case *Trade: // most records, and a concrete type is cheaper to ask for than an interface
+		return m.GetMeta()
+	case sourced:
+		return m.GetMeta()
 	}
 	return nil
 }

@@ -70,17 +70,17 @@ func (in *instance) ordinal(typ string, at int64) uint32 {
 	return o.Count - 1
 }
 
-// sees links the instance to the clock of a record's source.
-func (t *Task) sees(in *instance, source string) {
-	if source == "" {
-		return
+// clockOf returns the clock of a source that the instance was seen on, nil when it was not, or is no instance yet.
+func (in *instance) clockOf(source string) *clock {
+	if in == nil {
+		return nil
 	}
 	for _, c := range in.clocks {
 		if c.source == source {
-			return
+			return c
 		}
 	}
-	t.link(in, t.clockOf(source))
+	return nil
 }
 
 func (t *Task) link(in *instance, c *clock) {

@@ -136,7 +136,13 @@ func (t *Task) Process(in Input) {
 	}
 	rec := schemas.Record{Message: msg, Time: schemas.TimeOf(msg), Partition: t.partition, Offset: in.Offset}
 	source := schemas.SourceOf(msg)
-	if c := t.clocks[source]; c != nil && c.high > 0 {
+	inst := t.instances[string(in.Key)]
+	c := inst.clockOf(source)
+	linked := c != nil
+	if !linked {
+		c = t.clocks[source]
+	}
+	if c != nil && c.high > 0 {
 		if rec.Time > c.high.Add(t.policy.Future) {
 			t.reject(in, "future", fmt.Errorf("event time %v lies %v after the last tick of %s, more than %v allowed",
 				rec.Time, rec.Time.Sub(c.high), source, t.policy.Future))
@@ -151,15 +157,16 @@ func (t *Task) Process(in Input) {
 	if len(t.skip) > 0 && t.skip[poisonAt{in.Offset, string(in.Key)}] {
 		return
 	}
-	inst := t.instances[string(in.Key)]
 	if inst == nil {
 		inst = t.newInstance(string(in.Key))
 		t.instances[inst.key.text] = inst
 		inst.stepped = rec.Time.Floor(t.bound.Step)
 	}
-	t.sees(inst, source)
+	if !linked && source != "" {
+		t.link(inst, t.clockOf(source))
+	}
 	t.touch(inst)
-	if d := t.guard(func() { inst.proc.OnRecord(rec, inst.emit) }); d != nil {
+	if d := t.onRecord(inst, rec); d != nil {
 		t.poisoned(in, inst, d)
 	}
 }
@@ -208,14 +215,7 @@ func (t *Task) step(in Input, inst *instance) {
 		inst.stepped = now
 		return
 	}
-	d := t.guard(func() {
-		for ; next <= now; next = next.Add(step) {
-			t.stats.Steps++
-			inst.stepped = next
-			inst.proc.OnTime(next, inst.emit)
-		}
-	})
-	if d != nil {
+	if d := t.onTime(inst, next, now); d != nil {
 		t.poisoned(in, inst, d)
 		if again := t.instances[inst.key.text]; again != nil {
 			again.stepped = now
@@ -229,22 +229,37 @@ type discarded struct {
 	stack          []byte
 }
 
-// guard runs one call of a processor. One that panics, or emits more than a record may hold, takes its outputs back.
-func (t *Task) guard(call func()) (d *discarded) {
+// onRecord hands the instance a record.
+func (t *Task) onRecord(inst *instance, rec schemas.Record) (d *discarded) {
 	t.emitted = 0
-	defer func() {
-		v := recover()
-		if v == nil {
-			return
-		}
-		if d, _ = v.(*discarded); d == nil {
-			d = &discarded{"panic", fmt.Sprintf("%s panicked: %v", t.bound.Name, v), debug.Stack()}
-		}
-		t.sink.Undo(t.emitted)
-		t.stats.Emitted -= uint64(t.emitted)
-	}()
-	call()
+	defer t.recovered(&d)
+	inst.proc.OnRecord(rec, inst.emit)
 	return nil
+}
+
+// onTime calls the instance at each step from next to last.
+func (t *Task) onTime(inst *instance, next, last schemas.Time) (d *discarded) {
+	t.emitted = 0
+	defer t.recovered(&d)
+	for ; next <= last; next = next.Add(t.bound.Step) {
+		t.stats.Steps++
+		inst.stepped = next
+		inst.proc.OnTime(next, inst.emit)
+	}
+	return nil
+}
+
+// recovered ends a call of a processor. One that panicked, or emitted more than a record may hold, takes its outputs back.
+func (t *Task) recovered(d **discarded) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if *d, _ = v.(*discarded); *d == nil {
+		*d = &discarded{"panic", fmt.Sprintf("%s panicked: %v", t.bound.Name, v), debug.Stack()}
+	}
+	t.sink.Undo(t.emitted)
+	t.stats.Emitted -= uint64(t.emitted)
 }
 
 // fit ends the call in hand when an output is larger than a record may be: the broker would refuse it, the transaction
