@@ -102,8 +102,9 @@ func (b *binaryReader) take() *job {
 
 func (b *binaryReader) unpack() {
 	for j := range b.jobs {
-		if most := 2 * frameBytes; cap(j.batch.data) < min(j.unpacked, most) {
-			j.batch.data = make([]byte, 0, most)
+		// A full frame is a little larger than frameBytes; what is far larger grows, as a size that is not true must cost little.
+		if usual := frameBytes + frameBytes/8; cap(j.batch.data) < min(j.unpacked, usual) {
+			j.batch.data = make([]byte, 0, usual)
 		}
 		var err error
 		j.batch.data, err = b.zstd.DecodeAll(j.packed, j.batch.data[:0])

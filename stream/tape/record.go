@@ -3,6 +3,7 @@ package tape
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/tapewatch/tapewatch/schemas"
 )
@@ -17,6 +18,9 @@ const (
 	tagContentType = 6<<3 | 2
 	tagValue       = 7<<3 | 2
 )
+
+// sampleRecords is how many records of a frame tell how many it holds.
+const sampleRecords = 64
 
 // maxRecord bounds one encoded record.
 const maxRecord = schemas.MaxRecordBytes + 1<<20
@@ -90,6 +94,11 @@ func (b *Batch) decode(data []byte) error {
 	frame := cursor{b: data}
 	var last Record
 	for len(frame.b) > 0 {
+		if len(b.Records) == sampleRecords {
+			// The frame's other records are about as long as its first ones; shorter than 16 bytes they hardly are.
+			about := len(frame.b) * sampleRecords / (len(data) - len(frame.b)) * 9 / 8
+			b.Records = slices.Grow(b.Records, min(about, len(frame.b)/16))
+		}
 		rec := cursor{b: frame.bytes()}
 		first := len(b.Records) == 0
 		last.Key, last.Value = nil, nil
