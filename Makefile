@@ -110,6 +110,13 @@ chaos: ## exactly once under kill -9: 3,000,000 records, three processes, a brok
 bench-smoke: ## every benchmark once, so that none rots
 	$(GO) test -run '^$$' -bench . -benchtime=1x -timeout=20m $(PACKAGES)
 
+# What a record costs: decoding and the runtime's part of a group, a replay from a tape; by processor time.
+BENCH_HOT = $(GO) test -p 1 -run '^$$' -bench '^(BenchmarkPart|BenchmarkReplay)$$' -benchmem -count=6 ./stream ./stream/replay
+
+.PHONY: bench-baseline
+bench-baseline: ## the hot path's benchmarks, six rounds, into bench/baseline.txt
+	$(BENCH_HOT) | tee bench/baseline.txt
+
 .PHONY: bench-cmp
 bench-cmp: $(BIN)/benchstat ## bench/latest.txt against bench/baseline.txt
 	$(BIN)/benchstat bench/baseline.txt bench/latest.txt
