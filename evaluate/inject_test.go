@@ -238,7 +238,7 @@ func TestThresholdForARate(t *testing.T) {
 
 func TestLabels(t *testing.T) {
 	path := write(t, "labels.csv", "symbol,onset_utc,move", "AUSD,2019-01-01 10:00Z,5", "AUSD,2019-01-02 10:00Z,5", "AUSD,2019-01-03 10:00Z,5", "AUSD,2019-01-02 12:00Z,5", "BUSD,2019-01-01 10:00Z,5", "AUSD,2020-01-01 10:00Z,5")
-	labels, err := readLabels(path, Range{From: minuteZero, To: minuteZero.Add(100 * 24 * time.Hour)})
+	labels, err := readLabels(path, NaivePrice, Range{From: minuteZero, To: minuteZero.Add(100 * 24 * time.Hour)})
 	if err != nil || len(labels) != 5 {
 		t.Fatalf("%d labels, %v, want 5", len(labels), err)
 	}

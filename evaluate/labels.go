@@ -2,11 +2,13 @@ package evaluate
 
 import (
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -18,13 +20,17 @@ type label struct {
 	at     schemas.Time
 }
 
-// readLabels reads a CSV with a header: a column symbol and one of onset_utc, start_utc, onset, start or time.
-func readLabels(path string, r Range) ([]label, error) {
+// readLabels reads a CSV with a header: a column symbol and one of onset_utc, start_utc, onset, start or time; or, from a
+// file .jsonl, the simulator's labels of the detector (docs/simulator.md).
+func readLabels(path, detector string, r Range) ([]label, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening labels: %w", err)
 	}
 	defer file.Close()
+	if strings.HasSuffix(path, ".jsonl") {
+		return simulated(json.NewDecoder(file), path, detector, r)
+	}
 	in := csv.NewReader(file)
 	head, err := in.Read()
 	if err != nil {
@@ -52,6 +58,34 @@ func readLabels(path string, r Range) ([]label, error) {
 		}
 		if r.contains(t) {
 			out = append(out, label{canonical(fields[symbol]), t})
+		}
+	}
+}
+
+// simulated reads the simulator's labels of a detector; a naive rule has those of the one that it stands beside.
+func simulated(in *json.Decoder, path, detector string, r Range) ([]label, error) {
+	switch detector {
+	case NaivePrice:
+		detector = "price_anomaly"
+	case NaiveVolume:
+		detector = "unusual_volume"
+	}
+	var out []label
+	for {
+		var l struct{ Detector, Symbol, Start string }
+		err := in.Decode(&l)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", path, err)
+		}
+		t, err := parseTime(l.Start)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", path, err)
+		}
+		if l.Detector == detector && r.contains(t) {
+			out = append(out, label{canonical(l.Symbol), t})
 		}
 	}
 }

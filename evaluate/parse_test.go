@@ -43,6 +43,32 @@ func TestParseSeries(t *testing.T) {
 	}
 }
 
+// The simulator's labels: those of the detector, or of the one that a naive rule stands beside.
+func TestSimulatedLabels(t *testing.T) {
+	path := write(t, "labels.jsonl",
+		`{"kind":"price_jump","detector":"price_anomaly","key":"sim:S000-USD","venue":"sim","symbol":"S000-USD","start":"2019-01-01T00:05:00Z","end":"2019-01-01T00:05:01Z","size":0.05}`,
+		`{"kind":"volume_burst","detector":"unusual_volume","key":"sim:S001-USD","venue":"sim","symbol":"S001-USD","start":"2019-01-01T00:06:00Z","end":"2019-01-01T00:21:00Z","size":4}`,
+		`{"kind":"price_jump","detector":"price_anomaly","key":"sim:S002-USD","venue":"sim","symbol":"S002-USD","start":"2019-02-01T00:00:00Z","end":"2019-02-01T00:00:01Z","size":0.05}`)
+	january := Range{From: minuteZero, To: minuteZero.Add(31 * 24 * time.Hour)}
+	for detector, want := range map[string][]label{
+		"price_anomaly": {{"S000-USD", minuteZero.Add(5 * time.Minute)}},
+		NaivePrice:      {{"S000-USD", minuteZero.Add(5 * time.Minute)}},
+		NaiveVolume:     {{"S001-USD", minuteZero.Add(6 * time.Minute)}},
+		"funding_rate":  nil,
+	} {
+		got, err := readLabels(path, detector, january)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, got, cmp.AllowUnexported(label{})); d != "" {
+			t.Errorf("%s: %s", detector, d)
+		}
+	}
+	if _, err := readLabels(write(t, "broken.jsonl", `{"start":"soon"}`), NaivePrice, january); err == nil {
+		t.Error("a label without a time is taken")
+	}
+}
+
 func TestParseRange(t *testing.T) {
 	r, err := ParseRange("2019-01-01..2019-01-01T00:30:00Z")
 	if err != nil || r.From != minuteZero || r.To != minuteZero.Add(30*time.Minute) {

@@ -35,7 +35,7 @@ type Options struct {
 	// Burst is how long a burst lasts. Bursts begin at multiples of Align; 0 takes Burst, the best case for rules on fixed bars.
 	Burst, Align time.Duration
 	Seed         uint64
-	// Labels is a CSV of symbol and onset; empty for none. An alarm from Before the onset to After it finds a label.
+	// Labels is a CSV of symbol and onset, or the simulator's labels as .jsonl; empty for none. An alarm from Before the onset to After it finds a label.
 	Labels        string
 	Before, After time.Duration
 	// Progress, when set, is told what is done.
@@ -95,7 +95,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	if o.Labels != "" {
-		if e.labels, err = readLabels(o.Labels, o.Test); err != nil {
+		if e.labels, err = readLabels(o.Labels, o.Detector, o.Test); err != nil {
 			return nil, err
 		}
 	}

@@ -219,7 +219,7 @@ func (p *pipeline) simulate() {
 		duration, rate = "3h", "100"
 	}
 	p.run("ingest", "simulator", "--once", "-s", "simulator.start=2024-01-01T12:00:00Z", "-s", "simulator.duration="+duration, "-s", "simulator.speed=0",
-		"-s", "simulator.instruments=64", "-s", "simulator.rate="+rate, "-s", "simulator.anomalies_per_day=96", "-s", "simulator.book_interval=0s")
+		"-s", "simulator.instruments=64", "-s", "simulator.rate="+rate, "-s", "simulator.anomalies_per_day=96", "-s", "simulator.kinds=trades")
 }
 
 // TestMainJobRecorded plays the recorded Binance day through the whole path: every trade of the file is in market.trades once.

@@ -80,7 +80,7 @@ func newEvaluate(a *app) *cobra.Command {
 	flags.DurationVar(&o.Align, "align", 0, "bursts begin at multiples of this; 0 takes the length of a burst, the best case for rules on fixed bars")
 	flags.Uint64Var(&o.Seed, "seed", 1, "seed of the positions")
 	flags.DurationVar(&o.Bar, "bar", 15*time.Minute, "bars of naive_volume")
-	flags.StringVar(&o.Labels, "labels", "", "CSV of known anomalies with columns symbol and onset_utc (or start, onset, time)")
+	flags.StringVar(&o.Labels, "labels", "", "known anomalies: a CSV with columns symbol and onset_utc (or start, onset, time), or the simulator's labels as .jsonl")
 	flags.DurationVar(&o.Before, "before", 15*time.Minute, "how long before its onset an alarm finds a label")
 	flags.DurationVar(&o.After, "after", 15*time.Minute, "how long after its onset an alarm finds a label")
 	flags.StringVar(&f.nab, "nab", "", "folder with NAB's data and labels: score the volume engine on it")

@@ -2,10 +2,8 @@ package simulator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -47,8 +45,8 @@ func (s *Source) Component() *schemas.Component {
 	return c
 }
 
-// Run publishes until the configured duration has passed or ctx is done. A Tick stands before the first record and after
-// every second.
+// Run publishes until the configured duration has passed or ctx is done: the past of the slow kinds, a Tick, and then second
+// after second with a Tick behind each.
 func (s *Source) Run(ctx context.Context, p sources.Publisher) (err error) {
 	begun := s.now()
 	start := schemas.Time(begun.UnixNano())
@@ -59,35 +57,44 @@ func (s *Source) Run(ctx context.Context, p sources.Publisher) (err error) {
 		}
 		start = schemas.Time(at.UnixNano())
 	}
-	labels, err := openLabels(s.cfg)
+	labels, err := openLabels(s.cfg.Labels)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, labels.close()) }()
-	m := NewMarket(s.cfg, start)
-	first := m.Now()
+	m := NewMarket(s.cfg, start, labels.write)
+	first, topics := m.Now(), s.cfg.topics()
 	tick := func() error {
 		s.reached.Store(int64(m.Now()))
-		if s.cfg.BookInterval > 0 {
-			return p.Tick(m.Source(), m.Now(), schemas.MarketTrades, schemas.MarketBooks)
-		}
-		return p.Tick(m.Source(), m.Now(), schemas.MarketTrades)
+		return p.Tick(m.Source(), m.Now(), topics...)
 	}
-	if err := tick(); err != nil {
-		return err
-	}
+	paced := first
 	put := func(topic schemas.Topic, msg schemas.Message) error {
+		if at := schemas.TimeOf(msg); s.cfg.Speed > 0 && at >= paced {
+			if !s.wait(ctx, begun, at.Sub(first)) {
+				return errStopped
+			}
+			paced = at.Add(time.Duration(s.cfg.Speed * float64(pace)))
+		}
 		if err := p.Publish(topic, msg); err != nil && !errors.Is(err, sources.ErrShed) {
 			return err
 		}
 		return nil
 	}
+	if err := m.History(put); err != nil {
+		return err
+	}
+	if err := tick(); err != nil {
+		return err
+	}
 	for ctx.Err() == nil && (s.cfg.Duration == 0 || m.Now().Sub(first) < s.cfg.Duration) {
-		if s.cfg.Speed > 0 && !s.wait(ctx, begun, m.Now().Add(time.Second).Sub(first)) {
+		if err := m.Second(put); errors.Is(err, errStopped) {
 			break
-		}
-		if err := m.Second(put, labels.write); err != nil {
+		} else if err != nil {
 			return err
+		}
+		if s.cfg.Speed > 0 && !s.wait(ctx, begun, m.Now().Sub(first)) {
+			break
 		}
 		if err := tick(); err != nil {
 			return err
@@ -96,6 +103,12 @@ func (s *Source) Run(ctx context.Context, p sources.Publisher) (err error) {
 	s.done.Store(ctx.Err() == nil)
 	return nil
 }
+
+// pace is how often a market with a speed waits for the wall clock: records come in bunches of so long.
+const pace = 10 * time.Millisecond
+
+// errStopped says that the context ended in the middle of a second.
+var errStopped = errors.New("stopped")
 
 // wait sleeps until the wall clock has reached the market's time; false when ctx ended.
 func (s *Source) wait(ctx context.Context, begun time.Time, market time.Duration) bool {
@@ -112,46 +125,4 @@ func (s *Source) wait(ctx context.Context, begun time.Time, market time.Duration
 	case <-t.C:
 		return true
 	}
-}
-
-// labelFile writes labels as JSON lines; without a path it drops them.
-type labelFile struct {
-	venue string
-	file  *os.File
-	err   error
-}
-
-func openLabels(cfg Config) (*labelFile, error) {
-	l := &labelFile{venue: cfg.Venue}
-	if cfg.Labels == "" {
-		return l, nil
-	}
-	f, err := os.Create(cfg.Labels)
-	if err != nil {
-		return nil, fmt.Errorf("creating the file of labels: %w", err)
-	}
-	l.file = f
-	return l, nil
-}
-
-func (l *labelFile) write(label Label) {
-	if l.file == nil || l.err != nil {
-		return
-	}
-	label.Venue = l.venue
-	line, err := json.Marshal(label)
-	if err == nil {
-		_, err = l.file.Write(append(line, '\n'))
-	}
-	l.err = err
-}
-
-func (l *labelFile) close() error {
-	if l.file == nil {
-		return nil
-	}
-	if err := errors.Join(l.err, l.file.Close()); err != nil {
-		return fmt.Errorf("writing labels: %w", err)
-	}
-	return nil
 }
