@@ -6,6 +6,8 @@ import (
 	"github.com/tapewatch/tapewatch/internal/config"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/binance"
+	"github.com/tapewatch/tapewatch/sources/coinbase"
+	"github.com/tapewatch/tapewatch/sources/kraken"
 	"github.com/tapewatch/tapewatch/sources/venue"
 )
 
@@ -21,11 +23,17 @@ type connector struct {
 
 // venuesConfig holds the settings of every connector.
 type venuesConfig struct {
-	Binance, BinanceUSDM binance.Config
+	Binance, BinanceUSDM       binance.Config
+	Coinbase, CoinbaseExchange coinbase.Config
+	Kraken                     kraken.Config
 }
 
 func venuesDefaults() venuesConfig {
-	return venuesConfig{Binance: binance.Defaults(), BinanceUSDM: binance.FuturesDefaults()}
+	return venuesConfig{
+		Binance: binance.Defaults(), BinanceUSDM: binance.FuturesDefaults(),
+		Coinbase: coinbase.Defaults(), CoinbaseExchange: coinbase.ExchangeDefaults(),
+		Kraken: kraken.Defaults(),
+	}
 }
 
 // connectors lists the markets.
@@ -36,6 +44,15 @@ func (c *venuesConfig) connectors() []connector {
 		}},
 		{"binance_usdm", "Binance's USD-margined futures.", &c.BinanceUSDM, &c.BinanceUSDM.Config, func(p *process) (sources.Source, error) {
 			return binance.New(c.BinanceUSDM, p.log, p.metrics.sources)
+		}},
+		{"coinbase", "Coinbase by Advanced Trade.", &c.Coinbase, &c.Coinbase.Config, func(p *process) (sources.Source, error) {
+			return coinbase.New(c.Coinbase, p.log, p.metrics.sources)
+		}},
+		{"coinbase_exchange", "Coinbase by Exchange.", &c.CoinbaseExchange, &c.CoinbaseExchange.Config, func(p *process) (sources.Source, error) {
+			return coinbase.New(c.CoinbaseExchange, p.log, p.metrics.sources)
+		}},
+		{"kraken", "Kraken's spot market.", &c.Kraken, &c.Kraken.Config, func(p *process) (sources.Source, error) {
+			return kraken.New(c.Kraken, p.log, p.metrics.sources)
 		}},
 	}
 }

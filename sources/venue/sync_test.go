@@ -88,6 +88,9 @@ func TestBookSync(t *testing.T) {
 		{"a predecessor that never came", BookRules{Chain: ChainPrevious}, []syncStep{
 			{snap: true, last: 5, bid: 10, want: applied}, {prev: 7, last: 9, bid: 11, want: lost},
 		}, false},
+		{"a predecessor that was overtaken", BookRules{Chain: ChainPrevious}, []syncStep{
+			{snap: true, last: 5, bid: 10, want: applied}, {prev: 3, last: 9, bid: 11, want: lost},
+		}, false},
 		{"its own predecessor: nothing changed", BookRules{Chain: ChainPrevious}, []syncStep{
 			{snap: true, last: 5, bid: 10, want: applied}, {prev: 5, last: 5, want: idle}, {prev: 5, last: 6, bid: 11, want: applied},
 		}, true},
