@@ -142,6 +142,8 @@ func (s *steps) note(what string, at schemas.Time) error {
 	return nil
 }
 
+func (*steps) Owns(capture.Frame) bool { return true }
+
 func (s *steps) Frame(f capture.Frame) error   { return s.note("frame ", f.At) }
 func (s *steps) Advance(at schemas.Time) error { return s.note("", at) }
 func (s *steps) Finish() error                 { return s.note("end", start) }

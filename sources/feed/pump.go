@@ -13,6 +13,8 @@ import (
 
 // A Machine is the decode and state of one source: a function of its frames and of the receipt clock's steps.
 type Machine interface {
+	// Owns says whether a frame is for this machine; one that is not does not even move its clock.
+	Owns(f capture.Frame) bool
 	Frame(f capture.Frame) error
 	// Advance says that the receipt clock has reached at, a multiple of Step.
 	Advance(at schemas.Time) error
@@ -40,6 +42,9 @@ func (p *Pump) Reached() schemas.Time { return p.reached }
 
 // Frame makes the steps up to the frame's receipt and hands it over.
 func (p *Pump) Frame(f capture.Frame) error {
+	if !p.machine.Owns(f) {
+		return nil
+	}
 	if err := p.Advance(f.At); err != nil {
 		return err
 	}

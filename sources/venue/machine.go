@@ -31,6 +31,7 @@ type Machine struct {
 	listings    map[string]listing     // by the venue's spelling
 	numbers     map[string]uint64      // next message number by connection
 	states      map[string]string      // last published by scope
+	foreign     map[string]bool        // connections of another market in the same capture
 
 	out records
 }
@@ -63,7 +64,7 @@ func NewMachine(spec *Spec, cfg Config, p sources.Publisher, metrics *sources.Me
 		core: feed.NewCore(feed.Options{
 			Source: name, Venue: spec.Venue, Clock: clock, Topics: spec.Topics, Publisher: p, Metrics: metrics, Log: log,
 		}),
-		instruments: map[string]*instrument{}, listings: map[string]listing{}, numbers: map[string]uint64{}, states: map[string]string{},
+		instruments: map[string]*instrument{}, listings: map[string]listing{}, numbers: map[string]uint64{}, states: map[string]string{}, foreign: map[string]bool{},
 		out: newRecords(),
 	}
 	if hands.Recover == nil {
@@ -116,6 +117,14 @@ func (m *Machine) instrument(venueSymbol []byte) *instrument {
 
 // maxInstruments bounds what a recording can make the machine hold.
 const maxInstruments = 5000
+
+// Owns says that a frame is of this market: one capture may hold the connections of several, one after the other.
+func (m *Machine) Owns(f capture.Frame) bool {
+	if f.Kind == capture.Connect && m.spec.Serves != nil {
+		m.foreign[f.Conn] = !m.spec.Serves(f.URL)
+	}
+	return !m.foreign[f.Conn]
+}
 
 // Frame takes the next frame.
 func (m *Machine) Frame(f capture.Frame) error {

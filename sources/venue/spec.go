@@ -38,6 +38,8 @@ type Spec struct {
 	VenueSymbol func(symbol string) (string, error)
 	// Streams lists the streams that a Connect or Send frame asks for.
 	Streams func(f capture.Frame) []Stream
+	// Serves tells the market's own addresses from those of another in the same capture; nil takes all.
+	Serves func(address string) bool
 	// IsData tells data from acknowledgements and heartbeats.
 	IsData func(raw []byte) bool
 
