@@ -6,8 +6,10 @@ import (
 	"github.com/tapewatch/tapewatch/internal/config"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/binance"
+	"github.com/tapewatch/tapewatch/sources/bybit"
 	"github.com/tapewatch/tapewatch/sources/coinbase"
 	"github.com/tapewatch/tapewatch/sources/kraken"
+	"github.com/tapewatch/tapewatch/sources/okx"
 	"github.com/tapewatch/tapewatch/sources/venue"
 )
 
@@ -25,14 +27,17 @@ type connector struct {
 type venuesConfig struct {
 	Binance, BinanceUSDM       binance.Config
 	Coinbase, CoinbaseExchange coinbase.Config
+	Bybit, BybitLinear         bybit.Config
 	Kraken                     kraken.Config
+	OKX                        okx.Config
 }
 
 func venuesDefaults() venuesConfig {
 	return venuesConfig{
 		Binance: binance.Defaults(), BinanceUSDM: binance.FuturesDefaults(),
 		Coinbase: coinbase.Defaults(), CoinbaseExchange: coinbase.ExchangeDefaults(),
-		Kraken: kraken.Defaults(),
+		Bybit: bybit.Defaults(), BybitLinear: bybit.LinearDefaults(),
+		Kraken: kraken.Defaults(), OKX: okx.Defaults(),
 	}
 }
 
@@ -53,6 +58,15 @@ func (c *venuesConfig) connectors() []connector {
 		}},
 		{"kraken", "Kraken's spot market.", &c.Kraken, &c.Kraken.Config, func(p *process) (sources.Source, error) {
 			return kraken.New(c.Kraken, p.log, p.metrics.sources)
+		}},
+		{"bybit", "Bybit's spot market.", &c.Bybit, &c.Bybit.Config, func(p *process) (sources.Source, error) {
+			return bybit.New(c.Bybit, p.log, p.metrics.sources)
+		}},
+		{"bybit_linear", "Bybit's USDT and USDC margined perpetuals.", &c.BybitLinear, &c.BybitLinear.Config, func(p *process) (sources.Source, error) {
+			return bybit.New(c.BybitLinear, p.log, p.metrics.sources)
+		}},
+		{"okx", "OKX: spot, swaps and dated futures.", &c.OKX, &c.OKX.Config, func(p *process) (sources.Source, error) {
+			return okx.New(c.OKX, p.log, p.metrics.sources)
 		}},
 	}
 }

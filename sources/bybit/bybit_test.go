@@ -206,7 +206,10 @@ func TestSymbols(t *testing.T) {
 		canonical, bybit string
 		linear           bool
 	}{
-		{"BTC-USDT", "BTCUSDT", false}, {"ETH-BTC", "ETHBTC", false}, {"BTC-USDT-PERP", "BTCUSDT", true}, {"BTC-USDC-PERP", "BTCPERP", true},
+		{"BTC-USDT", "BTCUSDT", false},
+		{"ETH-BTC", "ETHBTC", false},
+		{"BTC-USDT-PERP", "BTCUSDT", true},
+		{"BTC-USDC-PERP", "BTCPERP", true},
 		{"1000PEPE-USDT-PERP", "1000PEPEUSDT", true},
 	} {
 		if got, err := venueSymbol(c.canonical, c.linear); err != nil || got != c.bybit {

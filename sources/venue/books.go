@@ -14,7 +14,7 @@ func (m *Machine) book(in *instrument, e *Event, f capture.Frame, place int) (fr
 	s := in.stream(m.core.Health, Book, f.Conn)
 	in.conn = f.Conn
 	digest := uint64(0)
-	if m.spec.Books.Chain == ChainNone || e.Kind == BookSnapshot {
+	if in.sync.chain() == ChainNone || e.Kind == BookSnapshot {
 		digest = feed.Fingerprint(f.Data, place)
 	}
 	at, timed := e.At, e.At != 0
@@ -140,7 +140,7 @@ func (m *Machine) lost(in *instrument, s *feed.Stream, conn, cause string) error
 			return nil
 		}
 		return m.core.Gap(schemas.MarketBooks, s, "book", in.symbol, conn, l)
-	case Marks, Interest, Liquidations:
+	case Marks, Funding, Interest, Liquidations:
 		return m.core.Gap(schemas.MarketDerivatives, s, "derivatives", in.asset, conn, l)
 	case Options:
 		return m.core.Gap(schemas.MarketOptions, s, "options", in.asset, conn, l)
@@ -156,8 +156,8 @@ func (m *Machine) publishBook(in *instrument) error {
 	if !in.timed {
 		b.Meta.TimeSource = schemas.TimeSource_TIME_SOURCE_RECEIPT
 	}
-	b.Meta.SequenceKind, b.Meta.Sequence = m.spec.Books.Proof, in.sync.last
-	if b.Meta.Id = strconv.FormatUint(in.sync.last, 10); m.spec.Books.Chain == ChainNone {
+	b.Meta.SequenceKind, b.Meta.Sequence = in.sync.proof(), in.sync.last
+	if b.Meta.Id = strconv.FormatUint(in.sync.last, 10); in.sync.chain() == ChainNone {
 		b.Meta.Id = strconv.FormatInt(int64(in.sync.at), 10)
 	}
 	if in.resync {

@@ -60,6 +60,8 @@ type Event struct {
 	Number uint64
 	// First, Last and Prev are the sequence numbers of a book message; Last alone that of a quote.
 	First, Last, Prev uint64
+	// Unnumbered marks a snapshot of a book whose messages have no sequence numbers, though the venue's have them now.
+	Unnumbered bool
 	// Old marks what the venue sends again at subscription.
 	Old bool
 

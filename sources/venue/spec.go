@@ -17,7 +17,8 @@ const (
 	Trades       = "trades"
 	Book         = "book"
 	Quotes       = "quotes"
-	Marks        = "marks" // mark and index prices, funding; on some venues open interest
+	Marks        = "marks"   // mark and index prices, funding; on some venues open interest
+	Funding      = "funding" // where it is a stream of its own
 	Interest     = "open_interest"
 	Liquidations = "liquidations"
 	Options      = "options"

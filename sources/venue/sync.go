@@ -88,14 +88,35 @@ type bookSync struct {
 	last   uint64       // Last of what was applied last
 	at     schemas.Time // its time
 	digest uint64       // that of the message applied last, where there is no chain
-	buffer []update
-	levels int // in the buffer
-	stats  SyncStats
+	// unnumbered books are of an older interface, whose messages have no numbers.
+	unnumbered bool
+	buffer     []update
+	levels     int // in the buffer
+	stats      SyncStats
 }
 
 // SyncStats counts what happened to the messages of a book.
 type SyncStats struct {
 	Stale, Applied, Idle, Known, Snapshots, Unused, Lost, Crossed, Mismatched, Checked, Overflows, Early int
+}
+
+// chain is the venue's, unless the book's messages have no numbers, as those of an older interface.
+func (s *bookSync) chain() Chain {
+	if s.unnumbered {
+		return ChainNone
+	}
+	return s.rules.Chain
+}
+
+// proof is what the book is proved by.
+func (s *bookSync) proof() schemas.SequenceKind {
+	switch {
+	case !s.unnumbered || s.rules.Chain == ChainNone:
+		return s.rules.Proof
+	case s.rules.Checksum != nil:
+		return schemas.SequenceKind_SEQUENCE_KIND_CHECKSUM
+	}
+	return schemas.SequenceKind_SEQUENCE_KIND_NONE
 }
 
 // update takes a change of the book; digest is that of the message.
@@ -107,7 +128,7 @@ func (s *bookSync) update(e *Event, digest uint64) outcome {
 	u := update{
 		first: e.First, last: e.Last, prev: e.Prev, at: e.At, bids: e.Bids, asks: e.Asks, checksum: e.Checksum, summed: e.HasChecksum,
 	}
-	if s.rules.Chain == ChainPrevious && e.Prev == e.Last && s.state == synced && e.Last == s.last {
+	if s.chain() == ChainPrevious && e.Prev == e.Last && s.state == synced && e.Last == s.last {
 		s.stats.Idle++
 		return idle
 	}
@@ -136,7 +157,7 @@ func (s *bookSync) update(e *Event, digest uint64) outcome {
 
 // seen says that a message came before.
 func (s *bookSync) seen(e *Event, digest uint64) bool {
-	switch s.rules.Chain {
+	switch s.chain() {
 	case ChainNone:
 		return s.digest == digest && s.state != buffering
 	case ChainPrevious:
@@ -154,7 +175,7 @@ func (s *bookSync) seen(e *Event, digest uint64) bool {
 func (s *bookSync) step(u update) outcome {
 	follows := s.follows(u)
 	switch {
-	case s.state == overlapping && (u.last < s.last || (u.last == s.last && s.rules.Chain != ChainOverlap)):
+	case s.state == overlapping && (u.last < s.last || (u.last == s.last && s.chain() != ChainOverlap)):
 		s.stats.Stale++
 		return stale
 	case !follows && s.state == overlapping:
@@ -176,7 +197,7 @@ func (s *bookSync) step(u update) outcome {
 }
 
 func (s *bookSync) follows(u update) bool {
-	switch s.rules.Chain {
+	switch s.chain() {
 	case ChainStep:
 		return u.last == s.last+1
 	case ChainRange:
@@ -217,12 +238,12 @@ func (s *bookSync) broken(why outcome) outcome {
 
 // snapshot takes a whole book that came in the stream. One that is older than the book is a repetition.
 func (s *bookSync) snapshot(e *Event, digest uint64) outcome {
-	if s.state == synced && (digest == s.digest || (s.rules.Chain != ChainNone && e.At < s.at)) {
+	if s.state == synced && (digest == s.digest || (s.chain() != ChainNone && e.At < s.at)) {
 		s.stats.Known++
 		return known
 	}
 	s.invalidate()
-	s.depth = e.Depth
+	s.depth, s.unnumbered = e.Depth, e.Unnumbered
 	if err := s.book.Replace(e.Bids, e.Asks); err != nil {
 		return s.broken(corrupt)
 	}
@@ -282,7 +303,7 @@ func (s *bookSync) invalidate() {
 // restart forgets everything: the connection was lost, and numbers may begin anew.
 func (s *bookSync) restart() {
 	s.invalidate()
-	s.heard, s.digest = 0, 0
+	s.heard, s.digest, s.unnumbered = 0, 0, false
 }
 
 // valid says that the book may be published.
