@@ -316,7 +316,7 @@ func TestBadInput(t *testing.T) {
 
 	clean := newBadWorld(t, brokers, "clean.", env...)
 	clean.run("ingest", "simulator", "--once", "-s", "simulator.start=2024-01-01T00:00:00Z", "-s", "simulator.duration=1h", "-s", "simulator.calm=5m",
-		"-s", "simulator.speed=0", "-s", "simulator.instruments=4", "-s", "simulator.rate=8", "-s", "simulator.anomalies_per_day=400", "-s", "simulator.book_interval=0s")
+		"-s", "simulator.speed=0", "-s", "simulator.instruments=4", "-s", "simulator.rate=8", "-s", "simulator.anomalies_per_day=400", "-s", "simulator.kinds=trades")
 	clean.countAll(clean.detect(), map[string]int{})
 	clean.lettersOf("price_anomaly", nil)
 	want := clean.bare(nil)

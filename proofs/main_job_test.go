@@ -246,7 +246,7 @@ func (p *pipeline) simulate() {
 	// unusual_volume judges from its eighth block of 15 minutes on.
 	duration, rate := "3h", "15"
 	if full() {
-		duration, rate = "12h", "30"
+		duration, rate = "16h", "30"
 	}
 	p.run("ingest", "simulator", "--once", "-s", "simulator.start=2024-01-01T12:00:00Z", "-s", "simulator.duration="+duration, "-s", "simulator.speed=0",
 		"-s", "simulator.instruments=64", "-s", "simulator.rate="+rate, "-s", "simulator.anomalies_per_day=96", "-s", "simulator.kinds=trades")
