@@ -311,14 +311,7 @@ func createTopics(t *testing.T, c cluster.Config, names ...string) {
 	for _, name := range names {
 		all = append(all, schemas.StateTopic(name))
 	}
-	for i := range all {
-		all[i].Partitions = partitions
-	}
-	plan, err := topics.MakePlan(t.Context(), c, topics.Defaults(), nil, all)
-	if err == nil {
-		err = plan.Apply(t.Context())
-	}
-	if err != nil {
+	if err := topics.Make(t.Context(), c, partitions, all...); err != nil {
 		t.Fatal(err)
 	}
 }
