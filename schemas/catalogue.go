@@ -28,6 +28,7 @@ const (
 	KeyInstance    KeyKind = "instance"
 	KeySource      KeyKind = "as the source"
 	KeyProcessor   KeyKind = "processor key"
+	KeyJob         KeyKind = "source/job"
 )
 
 // Topic is one entry of the catalogue.
@@ -74,6 +75,7 @@ var (
 	DeadLetters       = Topic{Name: "dlq", Key: KeySource, Retention: 7 * day, Summary: "Records that could not be processed, as they came."}
 	JobsTrials        = Topic{Name: "jobs.trials", Key: KeyStudy, Types: []string{"Trial"}, Retention: 30 * day, Summary: "Back-test trials to run."}
 	JobsResults       = Topic{Name: "jobs.results", Key: KeyStudy, Types: []string{"TrialResult"}, Retention: 90 * day, Summary: "Results of trials."}
+	SourcesState      = Topic{Name: "state.sources", Key: KeyJob, Types: []string{"PollState"}, Compacted: true, Summary: "What polling sources remember."}
 	Health            = Topic{Name: "health", Key: KeyInstance, Types: []string{"Heartbeat"}, Compacted: true, Summary: "Signs of life of every process."}
 )
 
@@ -82,11 +84,11 @@ func Catalogue() []Topic {
 	all := []Topic{
 		MarketTrades, MarketQuotes, MarketCrossquotes, MarketBooks, MarketBars, MarketBaskets, MarketDerivatives, MarketOptions,
 		ChainTransfers, VenuesStatus, ReferenceEquities, MacroObservations, NewsArticles, AnalysisResults, Events, Incidents, DeadLetters,
-		JobsTrials, JobsResults, Health,
+		JobsTrials, JobsResults, SourcesState, Health,
 	}
 	for i := range all {
 		all[i].Partitions = DefaultPartitions
-		if all[i].Name == Health.Name {
+		if all[i].Name == Health.Name || all[i].Name == SourcesState.Name {
 			all[i].Partitions = 1
 		}
 	}
@@ -156,6 +158,8 @@ func ownKey(kind KeyKind, m Message) (string, bool) {
 		return m.GetKey(), true
 	case *Heartbeat:
 		return m.GetInstance(), true
+	case *PollState:
+		return m.GetSource() + "/" + m.GetJob(), true
 	case interface{ GetAsset() string }:
 		return m.GetAsset(), kind == KeyAsset
 	case interface{ GetStudy() string }:

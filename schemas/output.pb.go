@@ -1330,6 +1330,97 @@ func (x *Ordinal) GetCount() uint32 {
 	return 0
 }
 
+// What a polling source remembers of one of its jobs, so that a restart neither asks nor publishes twice.
+type PollState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The source, e.g. "edgar".
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// The job within the source, e.g. "company/AAPL".
+	Job string `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	// When the job was last done, nanoseconds since the Unix epoch, by the source's receipt clock.
+	Polled int64 `protobuf:"fixed64,3,opt,name=polled,proto3" json:"polled,omitempty"`
+	// The time that the source's Ticks had reached on its data topics.
+	Ticked int64 `protobuf:"fixed64,4,opt,name=ticked,proto3" json:"ticked,omitempty"`
+	// Where to go on, in the poller's own notation; empty when each answer is the whole.
+	Cursor []byte `protobuf:"bytes,5,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Hashes of the identities that were published, the longest unseen first.
+	Seen          []uint64 `protobuf:"fixed64,6,rep,packed,name=seen,proto3" json:"seen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PollState) Reset() {
+	*x = PollState{}
+	mi := &file_tapewatch_v1_output_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PollState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PollState) ProtoMessage() {}
+
+func (x *PollState) ProtoReflect() protoreflect.Message {
+	mi := &file_tapewatch_v1_output_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PollState.ProtoReflect.Descriptor instead.
+func (*PollState) Descriptor() ([]byte, []int) {
+	return file_tapewatch_v1_output_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PollState) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *PollState) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *PollState) GetPolled() int64 {
+	if x != nil {
+		return x.Polled
+	}
+	return 0
+}
+
+func (x *PollState) GetTicked() int64 {
+	if x != nil {
+		return x.Ticked
+	}
+	return 0
+}
+
+func (x *PollState) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+func (x *PollState) GetSeen() []uint64 {
+	if x != nil {
+		return x.Seen
+	}
+	return nil
+}
+
 var File_tapewatch_v1_output_proto protoreflect.FileDescriptor
 
 const file_tapewatch_v1_output_proto_rawDesc = "" +
@@ -1479,7 +1570,14 @@ const file_tapewatch_v1_output_proto_rawDesc = "" +
 	"\aOrdinal\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x10R\x04time\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\rR\x05countB0Z.github.com/tapewatch/tapewatch/schemas;schemasb\x06proto3"
+	"\x05count\x18\x03 \x01(\rR\x05count\"\x91\x01\n" +
+	"\tPollState\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12\x16\n" +
+	"\x06polled\x18\x03 \x01(\x10R\x06polled\x12\x16\n" +
+	"\x06ticked\x18\x04 \x01(\x10R\x06ticked\x12\x16\n" +
+	"\x06cursor\x18\x05 \x01(\fR\x06cursor\x12\x12\n" +
+	"\x04seen\x18\x06 \x03(\x06R\x04seenB0Z.github.com/tapewatch/tapewatch/schemas;schemasb\x06proto3"
 
 var (
 	file_tapewatch_v1_output_proto_rawDescOnce sync.Once
@@ -1493,7 +1591,7 @@ func file_tapewatch_v1_output_proto_rawDescGZIP() []byte {
 	return file_tapewatch_v1_output_proto_rawDescData
 }
 
-var file_tapewatch_v1_output_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_tapewatch_v1_output_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_tapewatch_v1_output_proto_goTypes = []any{
 	(*Measure)(nil),     // 0: tapewatch.v1.Measure
 	(*Position)(nil),    // 1: tapewatch.v1.Position
@@ -1508,13 +1606,14 @@ var file_tapewatch_v1_output_proto_goTypes = []any{
 	(*SourceTime)(nil),  // 10: tapewatch.v1.SourceTime
 	(*KeyState)(nil),    // 11: tapewatch.v1.KeyState
 	(*Ordinal)(nil),     // 12: tapewatch.v1.Ordinal
-	(*Meta)(nil),        // 13: tapewatch.v1.Meta
+	(*PollState)(nil),   // 13: tapewatch.v1.PollState
+	(*Meta)(nil),        // 14: tapewatch.v1.Meta
 }
 var file_tapewatch_v1_output_proto_depIdxs = []int32{
 	0,  // 0: tapewatch.v1.Evidence.measures:type_name -> tapewatch.v1.Measure
 	2,  // 1: tapewatch.v1.Event.evidence:type_name -> tapewatch.v1.Evidence
 	1,  // 2: tapewatch.v1.Event.position:type_name -> tapewatch.v1.Position
-	13, // 3: tapewatch.v1.Analysis.meta:type_name -> tapewatch.v1.Meta
+	14, // 3: tapewatch.v1.Analysis.meta:type_name -> tapewatch.v1.Meta
 	0,  // 4: tapewatch.v1.Analysis.measures:type_name -> tapewatch.v1.Measure
 	1,  // 5: tapewatch.v1.Analysis.position:type_name -> tapewatch.v1.Position
 	6,  // 6: tapewatch.v1.Heartbeat.components:type_name -> tapewatch.v1.Component
@@ -1545,7 +1644,7 @@ func file_tapewatch_v1_output_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapewatch_v1_output_proto_rawDesc), len(file_tapewatch_v1_output_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

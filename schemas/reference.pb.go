@@ -164,7 +164,10 @@ type Transfer struct {
 	FromKind  AddressKind `protobuf:"varint,17,opt,name=from_kind,json=fromKind,proto3,enum=tapewatch.v1.AddressKind" json:"from_kind,omitempty"`
 	ToKind    AddressKind `protobuf:"varint,18,opt,name=to_kind,json=toKind,proto3,enum=tapewatch.v1.AddressKind" json:"to_kind,omitempty"`
 	// The set of labels, pinned: first 16 hex digits of the SHA-256 of its file; empty when the feed itself labels.
-	Labels        string `protobuf:"bytes,19,opt,name=labels,proto3" json:"labels,omitempty"`
+	Labels string `protobuf:"bytes,19,opt,name=labels,proto3" json:"labels,omitempty"`
+	// What the transaction moved of the asset in all, with change to its sender and moves within one owner; amount is without
+	// them. Absent where the source does not tell.
+	GrossAmount   *Decimal `protobuf:"bytes,20,opt,name=gross_amount,json=grossAmount,proto3" json:"gross_amount,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -330,6 +333,13 @@ func (x *Transfer) GetLabels() string {
 		return x.Labels
 	}
 	return ""
+}
+
+func (x *Transfer) GetGrossAmount() *Decimal {
+	if x != nil {
+		return x.GrossAmount
+	}
+	return nil
 }
 
 // State of one stream of one feed, once a second.
@@ -1079,7 +1089,7 @@ var File_tapewatch_v1_reference_proto protoreflect.FileDescriptor
 
 const file_tapewatch_v1_reference_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctapewatch/v1/reference.proto\x12\ftapewatch.v1\x1a\x19tapewatch/v1/common.proto\"\x99\x05\n" +
+	"\x1ctapewatch/v1/reference.proto\x12\ftapewatch.v1\x1a\x19tapewatch/v1/common.proto\"\xd3\x05\n" +
 	"\bTransfer\x12&\n" +
 	"\x04meta\x18\x01 \x01(\v2\x12.tapewatch.v1.MetaR\x04meta\x12\x14\n" +
 	"\x05chain\x18\x02 \x01(\tR\x05chain\x12\x14\n" +
@@ -1102,7 +1112,8 @@ const file_tapewatch_v1_reference_proto_rawDesc = "" +
 	"\bto_owner\x18\x10 \x01(\tR\atoOwner\x126\n" +
 	"\tfrom_kind\x18\x11 \x01(\x0e2\x19.tapewatch.v1.AddressKindR\bfromKind\x122\n" +
 	"\ato_kind\x18\x12 \x01(\x0e2\x19.tapewatch.v1.AddressKindR\x06toKind\x12\x16\n" +
-	"\x06labels\x18\x13 \x01(\tR\x06labelsB\f\n" +
+	"\x06labels\x18\x13 \x01(\tR\x06labels\x128\n" +
+	"\fgross_amount\x18\x14 \x01(\v2\x15.tapewatch.v1.DecimalR\vgrossAmountB\f\n" +
 	"\n" +
 	"_log_index\"\x82\x03\n" +
 	"\n" +
@@ -1239,26 +1250,27 @@ var file_tapewatch_v1_reference_proto_depIdxs = []int32{
 	10, // 3: tapewatch.v1.Transfer.usd_volume_24h:type_name -> tapewatch.v1.Decimal
 	0,  // 4: tapewatch.v1.Transfer.from_kind:type_name -> tapewatch.v1.AddressKind
 	0,  // 5: tapewatch.v1.Transfer.to_kind:type_name -> tapewatch.v1.AddressKind
-	9,  // 6: tapewatch.v1.FeedHealth.meta:type_name -> tapewatch.v1.Meta
-	9,  // 7: tapewatch.v1.VenueStatus.meta:type_name -> tapewatch.v1.Meta
-	9,  // 8: tapewatch.v1.Earnings.meta:type_name -> tapewatch.v1.Meta
-	1,  // 9: tapewatch.v1.Earnings.basis:type_name -> tapewatch.v1.EarningsBasis
-	10, // 10: tapewatch.v1.Earnings.eps_actual:type_name -> tapewatch.v1.Decimal
-	10, // 11: tapewatch.v1.Earnings.eps_estimate:type_name -> tapewatch.v1.Decimal
-	10, // 12: tapewatch.v1.Earnings.revenue_actual:type_name -> tapewatch.v1.Decimal
-	10, // 13: tapewatch.v1.Earnings.revenue_estimate:type_name -> tapewatch.v1.Decimal
-	10, // 14: tapewatch.v1.Earnings.estimate_sd:type_name -> tapewatch.v1.Decimal
-	10, // 15: tapewatch.v1.Earnings.price:type_name -> tapewatch.v1.Decimal
-	9,  // 16: tapewatch.v1.FundamentalFact.meta:type_name -> tapewatch.v1.Meta
-	10, // 17: tapewatch.v1.FundamentalFact.value:type_name -> tapewatch.v1.Decimal
-	9,  // 18: tapewatch.v1.MacroObservation.meta:type_name -> tapewatch.v1.Meta
-	10, // 19: tapewatch.v1.MacroObservation.value:type_name -> tapewatch.v1.Decimal
-	9,  // 20: tapewatch.v1.Article.meta:type_name -> tapewatch.v1.Meta
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	10, // 6: tapewatch.v1.Transfer.gross_amount:type_name -> tapewatch.v1.Decimal
+	9,  // 7: tapewatch.v1.FeedHealth.meta:type_name -> tapewatch.v1.Meta
+	9,  // 8: tapewatch.v1.VenueStatus.meta:type_name -> tapewatch.v1.Meta
+	9,  // 9: tapewatch.v1.Earnings.meta:type_name -> tapewatch.v1.Meta
+	1,  // 10: tapewatch.v1.Earnings.basis:type_name -> tapewatch.v1.EarningsBasis
+	10, // 11: tapewatch.v1.Earnings.eps_actual:type_name -> tapewatch.v1.Decimal
+	10, // 12: tapewatch.v1.Earnings.eps_estimate:type_name -> tapewatch.v1.Decimal
+	10, // 13: tapewatch.v1.Earnings.revenue_actual:type_name -> tapewatch.v1.Decimal
+	10, // 14: tapewatch.v1.Earnings.revenue_estimate:type_name -> tapewatch.v1.Decimal
+	10, // 15: tapewatch.v1.Earnings.estimate_sd:type_name -> tapewatch.v1.Decimal
+	10, // 16: tapewatch.v1.Earnings.price:type_name -> tapewatch.v1.Decimal
+	9,  // 17: tapewatch.v1.FundamentalFact.meta:type_name -> tapewatch.v1.Meta
+	10, // 18: tapewatch.v1.FundamentalFact.value:type_name -> tapewatch.v1.Decimal
+	9,  // 19: tapewatch.v1.MacroObservation.meta:type_name -> tapewatch.v1.Meta
+	10, // 20: tapewatch.v1.MacroObservation.value:type_name -> tapewatch.v1.Decimal
+	9,  // 21: tapewatch.v1.Article.meta:type_name -> tapewatch.v1.Meta
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_tapewatch_v1_reference_proto_init() }

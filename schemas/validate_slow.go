@@ -207,6 +207,9 @@ func (c *check) reference(m Message) {
 		c.must(m.Coverage >= 0 && m.Coverage <= 1, "coverage", m.Coverage, "between 0 and 1")
 	case *Heartbeat:
 		c.filled("instance", m.Instance)
+	case *PollState:
+		c.filled("source", m.Source)
+		c.filled("job", m.Job)
 	case *Trial:
 		c.filled("study", m.Study)
 		if m.Start >= m.End {

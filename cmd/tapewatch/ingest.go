@@ -20,7 +20,7 @@ func newIngest(a *app) *cobra.Command {
 	var f ingestFlags
 	cmd := &cobra.Command{
 		Use: "ingest [SOURCE...]", Short: "Read market data into the topics", ValidArgs: sourceNames(), Args: someArgs(0, -1),
-		Long:    "Runs the named sources, or those of sources.use. Each has a producer of its own: idempotent, bounded in memory.\nWithout --once the process goes on when its sources have ended. --from reads files instead: `ingest --from FILE` tapes and CSV,\n`ingest VENUE --from FILE` captures, one after the other.",
+		Long:    "Runs the named sources, or those of sources.use. Each has a producer of its own: idempotent, bounded in memory.\nWithout --once the process goes on when its sources have ended; with it, sources that are polled ask for what is due, once. --from reads files instead: `ingest --from FILE` tapes and CSV,\n`ingest VENUE --from FILE` captures, one after the other.",
 		Example: "tapewatch ingest simulator --once -s simulator.duration=10s -s simulator.speed=0\ntapewatch ingest --from trades.jsonl",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.load(cmd); err != nil {
@@ -42,7 +42,7 @@ func newIngest(a *app) *cobra.Command {
 	cmd.Flags().BoolVar(&f.once, "once", false, "end when every source has come to its end; --from implies it")
 	cmd.Flags().StringArrayVar(&f.from, "from", nil, "file to read, may be repeated: a tape, .jsonl or CSV (settings file.*), or a capture for the named venue to play")
 	cmd.Flags().Float64Var(&f.speed, "speed", 0, "pace of --from and of the simulator: 1 as recorded, 10 ten times that, 0 as fast as it goes")
-	cmd.Flags().StringVar(&f.capture, "capture", "", "folder to record the raw frames of venues in")
+	cmd.Flags().StringVar(&f.capture, "capture", "", "folder to record the raw frames of venues and the answers of services in")
 	slotFlags(cmd)
 	return cmd
 }
@@ -91,6 +91,10 @@ func (a *app) applyIngest(cmd *cobra.Command, names *[]string, f *ingestFlags) e
 			c.Symbols = nil // all that the recording has
 		}
 	}
+	if f.capture != "" {
+		s.Poll.Capture = f.capture
+	}
+	s.pollOnce = f.once
 	if len(f.from) == 0 {
 		return nil
 	}
@@ -99,8 +103,8 @@ func (a *app) applyIngest(cmd *cobra.Command, names *[]string, f *ingestFlags) e
 		*names = []string{"file"}
 	}
 	_, venue := s.Venues.connector((*names)[0])
-	if len(*names) != 1 || (*names)[0] != "file" && !venue {
-		return usage("flag --from: the files must be of one source: file or a venue, as in `tapewatch ingest binance_usdm --from FILE`")
+	if len(*names) != 1 || (*names)[0] != "file" && !venue && !polls((*names)[0]) {
+		return usage("flag --from: the files must be of one source: file, a venue, or one that is polled, as in `tapewatch ingest binance_usdm --from FILE`")
 	}
 	s.playlist = f.from
 	return nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tapewatch/tapewatch/sinks"
 	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/poll"
 	"github.com/tapewatch/tapewatch/stream"
 )
 
@@ -13,6 +14,7 @@ type metrics struct {
 	stream  *stream.Metrics
 	sinks   *sinks.Metrics
 	sources *sources.Metrics
+	poll    *poll.Metrics
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -20,5 +22,6 @@ func newMetrics(r prometheus.Registerer) metrics {
 		stream:  stream.NewMetrics(r),
 		sinks:   sinks.NewMetrics(r),
 		sources: sources.NewMetrics(r),
+		poll:    poll.NewMetrics(r),
 	}
 }

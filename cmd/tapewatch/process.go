@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources/poll"
 	"github.com/tapewatch/tapewatch/stream"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
@@ -31,6 +32,8 @@ type process struct {
 	metrics  metrics
 	// served says that the API serves probes and metrics; set before anything runs.
 	served bool
+	// pollClient asks services for all polling sources; made by the first.
+	pollClient func() *poll.Client
 	// finished says that the process came to its end by itself.
 	finished atomic.Bool
 
@@ -46,6 +49,7 @@ func newProcess(a *app) *process {
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p.metrics = newMetrics(p.registry)
 	registerBuild(p.registry)
+	p.pollClient = sync.OnceValue(func() *poll.Client { return poll.NewClient(a.settings.Poll, p.metrics.poll) })
 	p.limit()
 	return p
 }

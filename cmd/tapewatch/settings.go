@@ -15,7 +15,9 @@ import (
 	"github.com/tapewatch/tapewatch/sinks/redis"
 	"github.com/tapewatch/tapewatch/sinks/websocket"
 	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/edgar"
 	"github.com/tapewatch/tapewatch/sources/files"
+	"github.com/tapewatch/tapewatch/sources/poll"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
 	"github.com/tapewatch/tapewatch/stream"
@@ -41,6 +43,8 @@ type settings struct {
 	Simulator                                    simulator.Config
 	File                                         files.Config
 	Venues                                       venuesConfig
+	Poll                                         poll.Config
+	EDGAR                                        edgar.Config
 	Sinks                                        sinksConfig
 	PostgresSwitch, RedisSwitch, WebSocketSwitch switchConfig
 	Postgres                                     postgres.Config
@@ -52,6 +56,8 @@ type settings struct {
 	processors map[string]*processorSettings
 	// playlist are the files of ingest --from.
 	playlist []string
+	// pollOnce ends polling sources when what is due has been asked for.
+	pollOnce bool
 }
 
 // processConfig is about the process as a whole.
@@ -134,7 +140,8 @@ func newSettings() (*settings, *config.Tree) {
 		Broker:  embedded.Defaults(),
 		Records: recordsConfig{Encoding: "protobuf"},
 		Sources: sourcesConfig{Use: []string{"simulator"}}, Producer: sources.Defaults(), Simulator: simulator.Defaults(), File: files.Defaults(),
-		Venues:         venuesDefaults(),
+		Venues: venuesDefaults(),
+		Poll:   poll.Defaults(), EDGAR: edgar.Defaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
 		Supervision:    supervisionDefaults(),
 		Sinks:          sinksConfig{Enabled: true},
@@ -156,6 +163,8 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("simulator", "The simulated market.", &s.Simulator)
 	t.AddWhen("file", "A file as a source: a tape, or CSV.", &s.File, func() bool { return s.File.Path != "" })
 	s.Venues.addTo(t)
+	t.Add("poll", "How services are asked: filings, statistics, earnings, news, chains, status pages.", &s.Poll)
+	t.Add("edgar", "Filings and their facts from SEC EDGAR.", &s.EDGAR)
 	t.Add("sinks", "All sinks at once.", &s.Sinks)
 	t.Add("sinks.postgres", "Events in PostgreSQL, each row exactly once.", &s.PostgresSwitch)
 	t.AddWhen("sinks.postgres", "", &s.Postgres, func() bool { return !s.Postgres.URL.IsZero() })

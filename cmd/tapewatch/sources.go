@@ -60,7 +60,7 @@ func sourceMakers() []sourceMaker {
 			return c.source(p)
 		}})
 	}
-	return makers
+	return append(makers, pollSources()...)
 }
 
 // played makes one source for each file of --from, to be read one after the other; without any, the one that the settings
@@ -155,7 +155,8 @@ func (p *process) restarts(name string) supervisionConfig {
 	s := p.app.settings
 	c := s.Supervision
 	v, venue := s.Venues.connector(name)
-	if !venue || v.common.Play != "" || len(s.playlist) > 0 {
+	live := polls(name) || venue && v.common.Play == ""
+	if !live || len(s.playlist) > 0 {
 		c.RetryAttempts = 0
 	}
 	return c

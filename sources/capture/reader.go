@@ -31,6 +31,8 @@ type Reader struct {
 	torn    error
 	text    []byte
 
+	// ordered says that the header promises frames in the order of time, as our own recordings have them.
+	ordered bool
 	// held are HTTP frames that stand ahead of their time in the file: converted recordings put them first.
 	held []Frame
 	// ready is the frame that was read while a held one had to go first.
@@ -93,7 +95,7 @@ func (r *Reader) Next() (Frame, error) {
 		if err != nil {
 			return Frame{}, err
 		}
-		if f.Kind == HTTP {
+		if f.Kind == HTTP && !r.ordered {
 			f.Data = bytes.Clone(f.Data)
 			i, _ := slices.BinarySearchFunc(r.held, f.At+1, func(h Frame, at schemas.Time) int { return int(min(max(h.At-at, -1), 1)) })
 			r.held = slices.Insert(r.held, i, f)
@@ -166,6 +168,7 @@ func (r *Reader) frame(line []byte) (Frame, error) {
 		where = "addr"
 	case Header:
 		stamp, where = "recorded", "exchange"
+		r.ordered = v.GetBool("ordered")
 	default:
 		return Frame{}, fmt.Errorf("kind %q is unknown", f.Kind)
 	}

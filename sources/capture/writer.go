@@ -37,7 +37,7 @@ func Create(path, source string, at schemas.Time) (*Writer, error) {
 	w.line = appendString(w.line, []byte(source))
 	w.line = append(w.line, `,"recorded":`...)
 	w.line = appendSeconds(w.line, at)
-	w.line = append(w.line, "}\n"...)
+	w.line = append(w.line, ",\"ordered\":true}\n"...)
 	if _, err := w.out.Write(w.line); err != nil {
 		return nil, fmt.Errorf("writing capture: %w", err)
 	}

@@ -1,0 +1,269 @@
+package poll
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/tapewatch/tapewatch/internal/secret"
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources/sourcetest"
+)
+
+// What goes wrong at a service, and what is published of it: everything once it answers, nothing invented before. The first
+// case is the control: without a fault one request publishes both items.
+func TestFaults(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		turns     []http.HandlerFunc
+		published string
+		requests  int
+		outcome   string
+		state     string
+	}{
+		{"no fault", []http.HandlerFunc{says(items("a", "b"))}, "a b", 1, "ok", "healthy"},
+		{"429 with Retry-After, then an answer", []http.HandlerFunc{fails(429, "Retry-After", "1"), says(items("a"))}, "a", 2, "throttled", "healthy"},
+		{"429 that asks for an hour", []http.HandlerFunc{fails(429, "Retry-After", "3600"), says(items("a"))}, "", 1, "throttled", "blind"},
+		{"403, as the SEC blocks", []http.HandlerFunc{fails(403), says(items("a"))}, "", 1, "blocked", "blind"},
+		{"404", []http.HandlerFunc{fails(404), says(items("a"))}, "", 1, "refused", "blind"},
+		{"5xx, then recovery", []http.HandlerFunc{fails(500), fails(503), says(items("a"))}, "a", 3, "error", "healthy"},
+		{"5xx throughout", []http.HandlerFunc{fails(502)}, "", 3, "error", "blind"},
+		{"cut off, then whole", []http.HandlerFunc{cutOff(items("a")), says(items("a"))}, "a", 2, "truncated", "healthy"},
+		{"empty", []http.HandlerFunc{says("")}, "", 3, "truncated", "blind"},
+		{"too slow, then in time", []http.HandlerFunc{slow(1500 * time.Millisecond), says(items("a"))}, "a", 2, "network", "healthy"},
+		{"200 that refuses", []http.HandlerFunc{says(`{"refused":"limit"}`), says(items("a"))}, "", 1, "throttled", "blind"},
+		{"another shape", []http.HandlerFunc{says(`{"entries":[]}`)}, "", 1, "ok", "blind"},
+		{"not JSON", []http.HandlerFunc{says("<html>")}, "", 1, "ok", "blind"},
+		{"one bad entry", []http.HandlerFunc{says(`{"items":[{"id":"a","at":1704067200,"value":"x"},{"id":"b","at":1704067200,"value":"2"}]}`)}, "b", 1, "ok", "healthy"},
+		{"a decoder that panics", []http.HandlerFunc{says(items("a", "panic"))}, "", 1, "ok", "blind"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t)
+			s.on("job", c.turns...)
+			o := options()
+			out := &sourcetest.Memory{}
+			src := runOnce(t, &fake{name: "fake", url: s.URL, jobs: []string{"job"}}, o, out)
+			if got := ids(out); got != c.published || s.count("job") != c.requests {
+				t.Errorf("%q published in %d requests; want %q in %d", got, s.count("job"), c.published, c.requests)
+			}
+			host := strings.TrimPrefix(s.URL, "http://")
+			if n := testutil.ToFloat64(o.Metrics.Requests.WithLabelValues("fake", host, c.outcome)); n == 0 {
+				t.Errorf("no request is counted as %s", c.outcome)
+			}
+			if got := src.Component().State; got != c.state {
+				t.Errorf("state %s (%s), want %s", got, src.Component().Reason, c.state)
+			}
+			health := sourcetest.Of[*schemas.FeedHealth](out)
+			if len(health) == 0 || health[len(health)-1].Connected != (c.state == "healthy") || (health[len(health)-1].SilentNs != nil) != (c.state == "healthy") {
+				t.Errorf("health %v, want connected: %v", health, c.state == "healthy")
+			}
+		})
+	}
+}
+
+func cutOff(body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100000")
+		_, _ = w.Write([]byte(body))
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func slow(d time.Duration) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(d):
+		case <-r.Context().Done():
+		}
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	s := serve(t)
+	s.on("job", says(strings.Repeat(" ", 1<<20)+items("a")))
+	o := options()
+	o.Config.MaxBodyMB = 1
+	o.Client = NewClient(o.Config, o.Metrics)
+	if out := once(t, &fake{name: "fake", url: s.URL, jobs: []string{"job"}}, o); ids(out) != "" || s.count("job") != 1 {
+		t.Errorf("%q published in %d requests; want nothing in one", ids(out), s.count("job"))
+	}
+}
+
+// The breaker opens after five failures in a row, lets nothing through while open, one request when half open, and closes
+// when that is answered. Another host is not touched.
+func TestBreaker(t *testing.T) {
+	bad, good := serve(t), serve(t)
+	bad.on("job", fails(500))
+	good.on("job", says(items("a")))
+	o := options()
+	o.Config.Attempts = 1
+	o.Client = NewClient(o.Config, o.Metrics)
+	o.Client.halfOpen = 300 * time.Millisecond
+	check := func(*service) func([]byte) error { return func([]byte) error { return nil } }
+	do := func(s *service) error {
+		_, _, err := o.Client.do(t.Context(), "fake", Request{Ref: s.URL + "/job", PerMinute: 60_000}, validators{}, check(s))
+		return err
+	}
+	state := func(s *service) float64 {
+		return testutil.ToFloat64(o.Metrics.Breaker.WithLabelValues(strings.TrimPrefix(s.URL, "http://")))
+	}
+	for range openAfter {
+		if do(bad) == nil {
+			t.Fatal("a 500 is no error")
+		}
+	}
+	if state(bad) != 2 || do(bad) == nil || bad.count("job") != openAfter {
+		t.Errorf("state %v after %d failures, %d requests; want open, and nothing let through", state(bad), openAfter, bad.count("job"))
+	}
+	if err := do(good); err != nil || state(good) != 0 {
+		t.Errorf("the other host: %v, state %v", err, state(good))
+	}
+	time.Sleep(o.Client.halfOpen + 50*time.Millisecond)
+	if do(bad) == nil || state(bad) != 2 || bad.count("job") != openAfter+1 {
+		t.Errorf("half open: state %v, %d requests; want one more, and open again", state(bad), bad.count("job"))
+	}
+	time.Sleep(o.Client.halfOpen + 50*time.Millisecond)
+	bad.on("job", says(items("a")))
+	if err := do(bad); err != nil || state(bad) != 0 {
+		t.Errorf("after recovery: %v, state %v; want closed", err, state(bad))
+	}
+}
+
+// Requests that are at fault themselves do not open the breaker for the others of the host.
+func TestRefusedRequestsLeaveTheBreakerClosed(t *testing.T) {
+	s := serve(t)
+	o := options()
+	for range 2 * openAfter {
+		if _, _, err := o.Client.do(t.Context(), "fake", Request{Ref: s.URL + "/nothing", PerMinute: 60_000}, validators{}, nil); err == nil {
+			t.Fatal("a 404 is no error")
+		}
+	}
+	s.on("job", says(items("a")))
+	if out := once(t, &fake{name: "fake", url: s.URL, jobs: []string{"job"}}, o); ids(out) != "a" {
+		t.Errorf("%q published, want a", ids(out))
+	}
+}
+
+// One job that fails does not keep the others of its source waiting, nor another source.
+func TestOthersAreUntouched(t *testing.T) {
+	s, other := serve(t), serve(t)
+	s.on("bad", fails(500))
+	s.on("good", says(items("a")))
+	other.on("job", says(items("b")))
+	o := options()
+	if got := ids(once(t, &fake{name: "one", url: s.URL, jobs: []string{"bad", "good"}}, o)); got != "a" {
+		t.Errorf("%q published, want a", got)
+	}
+	if got := ids(once(t, &fake{name: "two", url: other.URL, jobs: []string{"job"}}, o)); got != "b" {
+		t.Errorf("%q published, want b", got)
+	}
+}
+
+// An unchanged answer comes as 304 and is a sign of life. Conditions are those of the last answer that could be read.
+func TestConditionalRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		etag := func(body, tag string) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("If-None-Match") == tag {
+					w.WriteHeader(http.StatusNotModified)
+					return
+				}
+				w.Header().Set("ETag", tag)
+				_, _ = w.Write([]byte(body))
+			}
+		}
+		turns := []http.HandlerFunc{
+			etag(items("a"), `"1"`), etag(items("a"), `"1"`), etag(`{"other":1}`, `"2"`), etag(items("a", "b"), `"2"`), etag(items("a", "b"), `"2"`),
+		}
+		var conditions []string
+		o := options()
+		o.Once = false
+		o.Client.http.Transport = transport(func(r *http.Request) http.HandlerFunc {
+			conditions = append(conditions, r.Header.Get("If-None-Match"))
+			turn := turns[0]
+			if len(turns) > 1 {
+				turns = turns[1:]
+			}
+			return turn
+		})
+		out := &sourcetest.Memory{}
+		src, err := New(&fake{name: "fake", url: "http://fake.test", jobs: []string{"job"}}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Hour)
+		defer cancel()
+		if err := src.Run(ctx, out); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"", `"1"`, `"1"`, "", `"2"`}
+		if len(conditions) < 5 || !slices.Equal(conditions[:5], want) {
+			t.Errorf("conditions %q, want %q: the unreadable answer is not one to refer to", conditions, want)
+		}
+		if got := ids(out); got != "a b" {
+			t.Errorf("%q published, want a b", got)
+		}
+		if late := out.Late(); len(late) > 0 {
+			t.Errorf("late: %v", late[0])
+		}
+	})
+}
+
+// A key does not follow a redirect to another host, and no error names it.
+func TestKeysStayOnTheirHost(t *testing.T) {
+	thief, s := serve(t), serve(t)
+	thief.on("job", says(items("stolen")))
+	s.on("job", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, thief.URL+"/job", http.StatusFound) })
+	o := options()
+	o.Config.Attempts = 1
+	o.Client = NewClient(o.Config, o.Metrics)
+	req := Request{Ref: s.URL + "/job", PerMinute: 60_000}
+	if _, _, err := o.Client.do(t.Context(), "fake", req, validators{}, func([]byte) error { return nil }); err != nil {
+		t.Errorf("without a key: %v", err)
+	}
+	req.URL = secret.New("http://" + "127.0.0.1:1" + "/job?key=hunter2") // nobody listens
+	_, _, err := o.Client.do(t.Context(), "fake", req, validators{}, nil)
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("error %v must not hold the key", err)
+	}
+	asked := thief.count("job")
+	req.URL = secret.Secret{}
+	req.Header = map[string]secret.Secret{"X-Key": secret.New("hunter2")}
+	if _, _, err := o.Client.do(t.Context(), "fake", req, validators{}, nil); err == nil || thief.count("job") != asked {
+		t.Errorf("with a key: %v, %d requests reached the other host", err, thief.count("job")-asked)
+	}
+}
+
+// A recording plays back to the records that were published live, failures and restarts included.
+func TestPlaybackEqualsLive(t *testing.T) {
+	s := serve(t)
+	s.on("one", says(`{"items":[{"id":"a","at":1704067200,"value":"1"},{"id":"c","at":1704240000,"value":"1"}],"next":"more"}`))
+	s.on("more", fails(500), says(items("m", "b")))
+	s.on("two", fails(404))
+	s.on("three", says(`{"entries":1}`), says(items("z")))
+	p := &fake{name: "fake", url: s.URL, jobs: []string{"one", "two", "three"}}
+	o := options()
+	o.Config.Capture = t.TempDir()
+	live := once(t, p, o)
+	if got := ids(live); got != "a m b c" {
+		t.Fatalf("%q published live, want a m b c in the order of what they say", got)
+	}
+	files, err := filepath.Glob(filepath.Join(o.Config.Capture, "fake-*.jsonl.zst"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("recordings %v, %v", files, err)
+	}
+	o.Play = files[0]
+	played := once(t, p, o)
+	if live.Digest(nil) != played.Digest(nil) {
+		t.Errorf("playback differs: live %d records, played %d", len(live.Entries()), len(played.Entries()))
+	}
+}
