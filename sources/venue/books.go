@@ -208,15 +208,15 @@ type records struct {
 	trade *schemas.Trade
 	quote *schemas.Quote
 	book  *schemas.BookSnapshot
+	// The quantities of quote, where it has any.
+	bid, ask *schemas.Decimal
 }
 
 func newRecords() records {
 	return records{
 		trade: &schemas.Trade{Meta: &schemas.Meta{}, Price: &schemas.Decimal{}, Quantity: &schemas.Decimal{}},
-		quote: &schemas.Quote{
-			Meta: &schemas.Meta{}, BidPrice: &schemas.Decimal{}, BidQuantity: &schemas.Decimal{},
-			AskPrice: &schemas.Decimal{}, AskQuantity: &schemas.Decimal{},
-		},
+		quote: &schemas.Quote{Meta: &schemas.Meta{}, BidPrice: &schemas.Decimal{}, AskPrice: &schemas.Decimal{}},
+		bid:   &schemas.Decimal{}, ask: &schemas.Decimal{},
 		book: &schemas.BookSnapshot{Meta: &schemas.Meta{}},
 	}
 }

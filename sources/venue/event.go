@@ -55,7 +55,8 @@ type Event struct {
 	// Sent is when the venue sent the message, At when it happened; 0 when the venue does not say.
 	Sent, At schemas.Time
 
-	// ID is the native id where it is text; Number where it is a number that grows.
+	// ID is the native id where it is text; Number where it is a number that grows. Of contiguous trades with both, the
+	// number proves that none is missing, and ID names the record.
 	ID     []byte
 	Number uint64
 	// First, Last and Prev are the sequence numbers of a book message; Last alone that of a quote.
@@ -68,8 +69,9 @@ type Event struct {
 	// Price and Quantity are of a trade, a liquidation (fill) or the bid of a quote. Quantities count contracts where the
 	// instrument has a multiplier.
 	Price, Quantity Number
-	// AskPrice and AskQuantity are the offer of a quote.
+	// AskPrice and AskQuantity are the offer of a quote. An Unsized quote has prices only.
 	AskPrice, AskQuantity Number
+	Unsized               bool
 	// Side is the taker's of a trade, the order's of a liquidation.
 	Side    schemas.Side
 	OffBook schemas.OffBook

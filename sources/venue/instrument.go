@@ -117,7 +117,8 @@ func (m *Machine) trade(in *instrument, e *Event, f capture.Frame) (fresh bool, 
 	}
 	var isNew bool
 	var missing uint64
-	if len(e.ID) > 0 {
+	named := len(e.ID) > 0 && (e.Number == 0 || !m.spec.Contiguous) // the text alone tells trades apart
+	if named {
 		isNew = in.tradeTexts.Add(e.ID)
 	} else {
 		isNew, missing = in.tradeIDs.Add(e.Number)
@@ -145,11 +146,11 @@ func (m *Machine) trade(in *instrument, e *Event, f capture.Frame) (fresh bool, 
 	t := m.out.trade
 	m.core.Meta(t.Meta, s, f.Conn, e.At, f.At)
 	t.Meta.SequenceKind, t.Meta.Sequence = schemas.SequenceKind_SEQUENCE_KIND_NONE, e.Number
+	if m.spec.Contiguous && !named {
+		t.Meta.SequenceKind = schemas.SequenceKind_SEQUENCE_KIND_ARITHMETIC
+	}
 	if t.Meta.Id = string(e.ID); len(e.ID) == 0 {
 		t.Meta.Id = strconv.FormatUint(e.Number, 10)
-		if m.spec.Contiguous {
-			t.Meta.SequenceKind = schemas.SequenceKind_SEQUENCE_KIND_ARITHMETIC
-		}
 	}
 	if epoch := m.core.Epoch(f.Conn); e.Old || epoch != in.session {
 		in.session = epoch
@@ -193,16 +194,21 @@ func (m *Machine) quote(in *instrument, e *Event, f capture.Frame, digest uint64
 	}
 	in.quoteID, in.quotePrint, in.quoteAt = e.Last, digest, at
 	s.Record(f.At, at, timed)
-	bid, ok := m.quantity(in, e.Quantity, e.Price, f.Data)
-	if !ok {
-		return true, nil
-	}
-	ask, ok := m.quantity(in, e.AskQuantity, e.AskPrice, f.Data)
-	if !ok {
-		return true, nil
-	}
-
 	q := m.out.quote
+	q.BidQuantity, q.AskQuantity = nil, nil
+	if !e.Unsized {
+		bid, ok := m.quantity(in, e.Quantity, e.Price, f.Data)
+		if !ok {
+			return true, nil
+		}
+		ask, ok := m.quantity(in, e.AskQuantity, e.AskPrice, f.Data)
+		if !ok {
+			return true, nil
+		}
+		q.BidQuantity, q.AskQuantity = m.out.bid, m.out.ask
+		put(q.BidQuantity, bid)
+		put(q.AskQuantity, ask)
+	}
 	m.core.Meta(q.Meta, s, f.Conn, at, f.At)
 	if !timed {
 		q.Meta.TimeSource = schemas.TimeSource_TIME_SOURCE_RECEIPT
@@ -212,9 +218,7 @@ func (m *Machine) quote(in *instrument, e *Event, f capture.Frame, digest uint64
 	}
 	q.Meta.SequenceKind, q.Meta.Sequence = schemas.SequenceKind_SEQUENCE_KIND_NONE, e.Last
 	put(q.BidPrice, e.Price)
-	put(q.BidQuantity, bid)
 	put(q.AskPrice, e.AskPrice)
-	put(q.AskQuantity, ask)
 	if q.BidPrice.Cmp(q.AskPrice) > 0 {
 		m.core.Reject("crossed", nil, f.Data)
 		return true, nil
@@ -315,7 +319,7 @@ func (m *Machine) liquidate(in *instrument, e *Event, f capture.Frame) (fresh bo
 		m.core.Duplicate(s)
 		return false, nil
 	}
-	s.Record(f.At, e.At, true)
+	s.Record(f.At, e.At, !e.Old)
 	quantity, ok := m.quantity(in, e.Quantity, e.Price, f.Data)
 	if !ok {
 		return true, nil
@@ -328,6 +332,9 @@ func (m *Machine) liquidate(in *instrument, e *Event, f capture.Frame) (fresh bo
 	l.Meta.Id, l.Meta.SequenceKind = in.symbol+"/"+string(id), schemas.SequenceKind_SEQUENCE_KIND_NONE
 	if e.Partial {
 		l.Meta.Flags = flagPartial
+	}
+	if e.Old {
+		l.Meta.Flags |= flagBackfill
 	}
 	return true, m.core.Publish(schemas.MarketDerivatives, l)
 }

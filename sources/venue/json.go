@@ -3,6 +3,7 @@ package venue
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/valyala/fastjson"
@@ -69,6 +70,27 @@ func (j *JSON) Optional(v *fastjson.Value, key string) (Optional, error) {
 	}
 	n, err := j.Number(f, key)
 	return Optional{n, err == nil}, err
+}
+
+// rateDecimals is what a rate of more digits than a decimal has room for is rounded to.
+const rateDecimals = 15
+
+// Rate reads an optional number that the venue computed and prints as a binary fraction, such as 1.234567890123456e-06:
+// where it has more digits than a decimal has room for, it is rounded to 15 decimals.
+func (j *JSON) Rate(v *fastjson.Value, key string) (Optional, error) {
+	o, err := j.Optional(v, key)
+	if err == nil {
+		return o, nil
+	}
+	f := v.Get(key)
+	if f.Type() != fastjson.TypeNumber {
+		return o, err
+	}
+	j.raw = strconv.AppendFloat(j.raw[:0], f.GetFloat64(), 'f', rateDecimals, 64)
+	if err := j.text.Parse(j.raw); err != nil {
+		return Optional{}, fmt.Errorf("reading %s: %w", key, err)
+	}
+	return Some(Number{Mantissa: j.text.Mantissa, Exponent: j.text.Exponent}), nil
 }
 
 // Number reads a value that is a decimal, as text or as a JSON number; key names it in errors.

@@ -64,3 +64,27 @@ func TestPair(t *testing.T) {
 		}
 	}
 }
+
+// A rate is kept as written while it fits, and rounded to 15 decimals when it does not.
+func TestRate(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"r":0.000135046879166667}`: "0.000135046879166667", `{"r":-3.429315625e-06}`: "-0.000003429315625",
+		`{"r":1.234567890123456e-06}`: "0.000001234567890", `{"r":-1.234567890123456e-06}`: "-0.000001234567890", `{"r":1e-30}`: "0.000000000000000",
+		`{"r":null}`: "", `{}`: "", `{"r":1e30}`: "error", `{"r":"1.234567890123456e-06"}`: "error", `{"r":[1]}`: "error",
+	} {
+		var j JSON
+		v, err := j.Parse([]byte(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := "error"
+		if r, err := j.Rate(v, "r"); err == nil {
+			if got = ""; r.Set {
+				got = r.Decimal().Text()
+			}
+		}
+		if got != want {
+			t.Errorf("%s gives %s, want %s", in, got, want)
+		}
+	}
+}

@@ -24,6 +24,7 @@ type play struct {
 	events map[string][]venue.Event
 	frames []capture.Frame
 	asked  []string // books asked for, slot and symbol
+	quotes []*schemas.Quote
 }
 
 func newPlay() *play { return &play{events: map[string][]venue.Event{}} }
@@ -102,6 +103,7 @@ func (p *play) run(t *testing.T) (m *venue.Machine, said []string) {
 			said = append(said, fmt.Sprintf("status %s %s (%s)", r.Scope, r.State, r.Meta.VenueSymbol))
 		case *schemas.Quote:
 			said = append(said, "quote "+r.Meta.Symbol)
+			p.quotes = append(p.quotes, r)
 		}
 	}
 	return m, said
@@ -255,5 +257,38 @@ func TestDecoderPanics(t *testing.T) {
 	expect(t, got, "trade 1", "trade 2")
 	if _, rejected := m.Core().Counts(); rejected != 1 {
 		t.Errorf("%d rejected, want 1", rejected)
+	}
+}
+
+// Contiguous trades with a text for an id are named by it and proved by their number.
+func TestContiguousTradesWithTextIDs(t *testing.T) {
+	named := func(id string, n uint64) venue.Event {
+		e := trade("BTC", n)
+		e.ID = []byte(id)
+		return e
+	}
+	p := newPlay().do(0, capture.Connect, "a/1")
+	p.say(100, "a/1", named("x", 7)).again("a/1").say(200, "a/1", named("y", 8)).say(300, "a/1", named("z", 11))
+	_, said := p.run(t)
+	expect(t, said, "trade x", "trade y", "gap BTC-USD trades sequence 2", "trade z")
+}
+
+// A quote without quantities has none in the record, and the next one with quantities has its own.
+func TestUnsizedQuote(t *testing.T) {
+	one, two := venue.Number{Mantissa: 1}, venue.Number{Mantissa: 2}
+	quote := venue.Event{Kind: venue.Quote, Symbol: []byte("BTC"), Price: one, AskPrice: two, Quantity: two, AskQuantity: one}
+	bare := venue.Event{Kind: venue.Quote, Symbol: []byte("BTC"), Price: one, AskPrice: two, Unsized: true}
+	p := newPlay().do(0, capture.Connect, "a/1")
+	p.say(100, "a/1", quote).say(200, "a/1", bare).say(300, "a/1", quote)
+	p.run(t)
+	var got []string
+	for _, q := range p.quotes {
+		got = append(got, q.BidQuantity.Text()+" "+q.AskQuantity.Text())
+	}
+	if p.quotes[1].BidQuantity != nil || p.quotes[1].AskQuantity != nil {
+		t.Errorf("the quote without quantities has %v", got[1])
+	}
+	if got[0] != "2 1" || got[2] != "2 1" {
+		t.Errorf("quantities %q, want 2 1 of the first and the last", got)
 	}
 }

@@ -45,7 +45,7 @@ type Spec struct {
 	IsData func(raw []byte) bool
 
 	Books BookRules
-	// Contiguous trade ids grow by one: a missing one is a loss.
+	// Contiguous says that the numbers of trades grow by one: a missing one is a loss.
 	Contiguous bool
 	// Contracts says that an instrument's quantities count contracts, so that they mean nothing before its Listing is known.
 	Contracts func(symbol string) bool

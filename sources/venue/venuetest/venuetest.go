@@ -6,6 +6,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -169,6 +170,46 @@ func Laws(t *testing.T, rec Recording) {
 	}
 	if Measure(m, twice).Duplicates == 0 {
 		t.Errorf("%s with every message doubled: no duplicate was counted", rec.File)
+	}
+}
+
+// Loss takes a frame out of a recording, which is a change of the book of one instrument: one Gap tells of it, the book is
+// not valid from there on and is asked for, and the books and trades of the others are the same. (Where a record has no time
+// of its own, the frame that is missing may move it: the clock has learnt from one frame less.)
+func Loss(t *testing.T, rec Recording, frame int, symbol, venueSymbol string) {
+	t.Helper()
+	frames := Read(t, rec.File)
+	_, whole := Fed(t, rec.Spec, frames)
+	out := &sourcetest.Memory{}
+	asked := map[string]int{}
+	m := Machine(t, rec.Spec, out, venue.Hands{Recover: func(_, s string) { asked[s]++ }})
+	Run(t, m, slices.Delete(frames, frame, frame+1))
+	if err := m.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	gaps := sourcetest.Of[*schemas.Gap](out)
+	if len(gaps) != 1 || gaps[0].Meta.Symbol != symbol || gaps[0].Channel != "book" || gaps[0].Cause != "sequence" {
+		t.Fatalf("gaps %v, want one of the book of %s", gaps, symbol)
+	}
+	if asked[venueSymbol] == 0 || len(asked) != 1 {
+		t.Errorf("asked for %v, want %s alone", asked, venueSymbol)
+	}
+	for _, f := range m.Figures() {
+		if f.Valid == (f.Symbol == symbol) {
+			t.Errorf("the book of %s is valid: %v", f.Symbol, f.Valid)
+		}
+	}
+	entries := out.Entries()
+	for _, e := range entries[slices.IndexFunc(entries, func(e sourcetest.Entry) bool { return e.Type == "Gap" }):] {
+		if b, ok := e.Message.(*schemas.BookSnapshot); ok && b.Meta.Symbol == symbol {
+			t.Fatalf("a book of %s was published while it was not valid", symbol)
+		}
+	}
+	others := func(e sourcetest.Entry) bool {
+		return (e.Type == "BookSnapshot" || e.Type == "Trade") && !strings.HasSuffix(e.Key, symbol)
+	}
+	if whole.Digest(others) != out.Digest(others) {
+		t.Errorf("the loss of %s changed what was published of others", symbol)
 	}
 }
 
