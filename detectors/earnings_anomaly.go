@@ -83,9 +83,7 @@ type earningsAnomaly struct {
 	bases [2]quarters
 }
 
-var _ processor.Deduplicator = (*earningsAnomaly)(nil)
-
-func (e *earningsAnomaly) Duplicates() uint64 { return e.seen.Duplicates() }
+var _ processor.Processor = (*earningsAnomaly)(nil)
 
 // largestEPS bounds what a company can earn a share; beyond it a unit is wrong.
 const largestEPS = 1e6

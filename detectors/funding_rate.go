@@ -101,9 +101,7 @@ type fundingRate struct {
 	late uint32
 }
 
-var _ processor.Deduplicator = (*fundingRate)(nil)
-
-func (f *fundingRate) Duplicates() uint64 { return f.seen.Duplicates() }
+var _ processor.Processor = (*fundingRate)(nil)
 
 const (
 	// maxContracts bounds the contracts of an asset; more are not looked at.

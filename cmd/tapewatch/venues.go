@@ -8,7 +8,9 @@ import (
 	"github.com/tapewatch/tapewatch/sources/binance"
 	"github.com/tapewatch/tapewatch/sources/bybit"
 	"github.com/tapewatch/tapewatch/sources/coinbase"
+	"github.com/tapewatch/tapewatch/sources/deribit"
 	"github.com/tapewatch/tapewatch/sources/kraken"
+	"github.com/tapewatch/tapewatch/sources/krakenfutures"
 	"github.com/tapewatch/tapewatch/sources/okx"
 	"github.com/tapewatch/tapewatch/sources/venue"
 )
@@ -30,6 +32,8 @@ type venuesConfig struct {
 	Bybit, BybitLinear         bybit.Config
 	Kraken                     kraken.Config
 	OKX                        okx.Config
+	Deribit                    deribit.Config
+	KrakenFutures              krakenfutures.Config
 }
 
 func venuesDefaults() venuesConfig {
@@ -38,6 +42,8 @@ func venuesDefaults() venuesConfig {
 		Coinbase: coinbase.Defaults(), CoinbaseExchange: coinbase.ExchangeDefaults(),
 		Bybit: bybit.Defaults(), BybitLinear: bybit.LinearDefaults(),
 		Kraken: kraken.Defaults(), OKX: okx.Defaults(),
+		Deribit:       deribit.Defaults(),
+		KrakenFutures: krakenfutures.Defaults(),
 	}
 }
 
@@ -67,6 +73,12 @@ func (c *venuesConfig) connectors() []connector {
 		}},
 		{"okx", "OKX: spot, swaps and dated futures.", &c.OKX, &c.OKX.Config, func(p *process) (sources.Source, error) {
 			return okx.New(c.OKX, p.log, p.metrics.sources)
+		}},
+		{"deribit", "Deribit's options, futures and perpetual contracts.", &c.Deribit, &c.Deribit.Config, func(p *process) (sources.Source, error) {
+			return deribit.New(c.Deribit, p.log, p.metrics.sources)
+		}},
+		{"kraken_futures", "Kraken's futures and perpetual contracts.", &c.KrakenFutures, &c.KrakenFutures.Config, func(p *process) (sources.Source, error) {
+			return krakenfutures.New(c.KrakenFutures, p.log, p.metrics.sources)
 		}},
 	}
 }
