@@ -24,6 +24,7 @@ import (
 	"github.com/tapewatch/tapewatch/stream"
 	"github.com/tapewatch/tapewatch/stream/cluster"
 	"github.com/tapewatch/tapewatch/stream/processor"
+	"github.com/tapewatch/tapewatch/stream/topics"
 )
 
 const (
@@ -71,16 +72,17 @@ func newRig(t *testing.T, names ...string) *rig {
 	}
 	t.Cleanup(cl.Close)
 	r.adm = kadm.NewClient(cl)
-	r.create(t, schemas.MarketTrades.Name, schemas.Events.Name, schemas.DeadLetters.Name)
+	all := []schemas.Topic{schemas.MarketTrades, schemas.Events, schemas.DeadLetters}
 	for _, name := range names {
-		r.create(t, schemas.StateTopic(name).Name)
+		all = append(all, schemas.StateTopic(name))
 	}
+	r.create(t, all...)
 	return r
 }
 
-func (r *rig) create(t *testing.T, topics ...string) {
+func (r *rig) create(t *testing.T, all ...schemas.Topic) {
 	t.Helper()
-	if _, err := r.adm.CreateTopics(t.Context(), partitions, 1, nil, topics...); err != nil {
+	if err := topics.Make(t.Context(), r.c, partitions, all...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -188,8 +190,8 @@ func (r *rig) group(t *testing.T, total int64) figure {
 	t.Helper()
 	name := r.c.Group(detector)
 	_, _ = r.adm.DeleteGroups(t.Context(), name)
-	state := schemas.StateTopic(detector).Name
-	if _, err := r.adm.DeleteTopics(t.Context(), state); err != nil {
+	state := schemas.StateTopic(detector)
+	if _, err := r.adm.DeleteTopics(t.Context(), state.Name); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Second) // deletion is not synchronous

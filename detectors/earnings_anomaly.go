@@ -83,7 +83,9 @@ type earningsAnomaly struct {
 	bases [2]quarters
 }
 
-var _ processor.Processor = (*earningsAnomaly)(nil)
+var _ processor.Deduplicator = (*earningsAnomaly)(nil)
+
+func (e *earningsAnomaly) Duplicates() uint64 { return e.seen.Duplicates() }
 
 // largestEPS bounds what a company can earn a share; beyond it a unit is wrong.
 const largestEPS = 1e6

@@ -101,7 +101,9 @@ type fundingRate struct {
 	late uint32
 }
 
-var _ processor.Processor = (*fundingRate)(nil)
+var _ processor.Deduplicator = (*fundingRate)(nil)
+
+func (f *fundingRate) Duplicates() uint64 { return f.seen.Duplicates() }
 
 const (
 	// maxContracts bounds the contracts of an asset; more are not looked at.

@@ -141,7 +141,9 @@ type priceAnomaly struct {
 	badTick schemas.Time // until then no further bad_tick event
 }
 
-var _ processor.Processor = (*priceAnomaly)(nil)
+var _ processor.Deduplicator = (*priceAnomaly)(nil)
+
+func (p *priceAnomaly) Duplicates() uint64 { return p.seen.Duplicates() }
 
 func (p *priceAnomaly) OnRecord(rec schemas.Record, emit processor.Emit) {
 	switch m := rec.Message.(type) {

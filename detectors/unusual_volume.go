@@ -107,11 +107,14 @@ type unusualVolume struct {
 	// closed is the end of the last minute that was judged.
 	closed schemas.Time
 	// minutes counts them. The profile, which all members share, is used from 28 days on.
-	minutes uint64
-	profile *season.Profile
+	minutes    uint64
+	profile    *season.Profile
+	duplicates uint64 // no state
 }
 
-var _ processor.Processor = (*unusualVolume)(nil)
+var _ processor.Deduplicator = (*unusualVolume)(nil)
+
+func (u *unusualVolume) Duplicates() uint64 { return u.duplicates }
 
 // maxAhead bounds how many bars of a member wait for slower members.
 const maxAhead = 2 * minutesOfDay
@@ -124,7 +127,9 @@ func (u *unusualVolume) OnRecord(rec schemas.Record, _ processor.Emit) {
 	m := u.member(bar.Meta)
 	end := schemas.Time(bar.End)
 	if end <= u.closed {
-		if old := &m.ring[slotOf(end)]; old.end != end || !old.complete { // else it comes twice
+		if old := &m.ring[slotOf(end)]; old.end == end && old.complete {
+			u.duplicates++
+		} else {
 			m.late++
 		}
 		return
@@ -132,6 +137,7 @@ func (u *unusualVolume) OnRecord(rec schemas.Record, _ processor.Emit) {
 	i, found := slices.BinarySearchFunc(m.ahead, end, func(b minuteBar, at schemas.Time) int { return int(b.end - at) })
 	switch {
 	case found:
+		u.duplicates++
 	case len(m.ahead) == maxAhead:
 		m.late++ // it counts as missing: two days ahead of the slowest member is no market any more
 	default:

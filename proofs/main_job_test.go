@@ -30,17 +30,25 @@ type pipeline struct {
 	postgres, redis string
 	parts           []*service
 	sockets         *listener
+	play            func(*pipeline) // ingests the input
+	knobs           []string
 }
 
-// lowKnobs make a short simulated market raise many events.
-var lowKnobs = []string{"PRICE_ANOMALY_THRESHOLD_PCT=0.2", "UNUSUAL_VOLUME_MULTIPLIER=1.5"}
+// lowKnobs make a simulated market of some hours raise many events, recordingKnobs one of less than six minutes some.
+var (
+	lowKnobs       = []string{"PRICE_ANOMALY_THRESHOLD_PCT=0.2", "UNUSUAL_VOLUME_MULTIPLIER=1.5"}
+	recordingKnobs = []string{
+		"PRICE_ANOMALY_THRESHOLD_PCT=0.02", "TAPEWATCH_PROCESSORS__PRICE_ANOMALY__WINDOW=1m",
+		"TAPEWATCH_PROCESSORS__PRICE_ANOMALY__QUIET_FOR=1m", "TAPEWATCH_PROCESSORS__PRICE_ANOMALY__COOL_DOWN=0s",
+	}
+)
 
 // install applies the topics and starts every consumer.
-func install(t *testing.T, brokers, prefix string, partitions int, env ...string) *pipeline {
+func install(t *testing.T, brokers, prefix string, partitions int, play func(*pipeline), knobs []string) *pipeline {
 	t.Helper()
-	p := &pipeline{postgres: testservices.Postgres(t), redis: testservices.Redis(t)}
+	p := &pipeline{postgres: testservices.Postgres(t), redis: testservices.Redis(t), play: play, knobs: knobs}
 	port := freePort(t)
-	p.system = newSystem(t, brokers, prefix, append(env,
+	p.system = newSystem(t, brokers, prefix, append(slices.Clone(knobs),
 		"TAPEWATCH_SINKS__POSTGRES__URL="+p.postgres, "TAPEWATCH_SINKS__REDIS__URL="+p.redis, "TAPEWATCH_SINKS__REDIS__STREAM_CAP=1000000",
 		fmt.Sprintf("TAPEWATCH_API__PORT=%d", port))...)
 	p.run("topics", "apply", "-s", fmt.Sprintf("topics.partitions=%d", partitions))
@@ -189,8 +197,8 @@ func (p *pipeline) redisIDs() []string {
 func TestMainJobSimulated(t *testing.T) {
 	asked(t)
 	brokers := testservices.Kafka(t)
-	p := install(t, brokers, "sim1.", 8, lowKnobs...)
-	p.simulate()
+	p := install(t, brokers, "sim1.", 8, (*pipeline).simulate, lowKnobs)
+	p.play(p)
 	p.drain()
 	events := p.events(false)
 	least := 100
@@ -200,23 +208,45 @@ func TestMainJobSimulated(t *testing.T) {
 	if len(events) < least {
 		t.Errorf("%d events, want at least %d", len(events), least)
 	}
-	kinds := map[string]int{}
-	for _, e := range events {
-		kinds[fastjson.GetString([]byte(e), "detector")+" "+fastjson.GetString([]byte(e), "type")+" "+fastjson.GetString([]byte(e), "status")]++
-	}
-	t.Logf("events by kind: %v", kinds)
+	bothDetectors(t, events)
 	p.sinksEqual(events)
 	p.stopAll()
 	liveEqualsReplay(t, p, events)
 	againElsewhere(t, p, brokers, events)
 }
 
+// tally logs how many events there are of each kind and returns how many of each detector.
+func tally(t *testing.T, events map[string]string) (detectors map[string]int) {
+	t.Helper()
+	detectors, kinds := map[string]int{}, map[string]int{}
+	for _, text := range events {
+		e := []byte(text)
+		name := fastjson.GetString(e, "detector")
+		detectors[name]++
+		kinds[name+" "+fastjson.GetString(e, "type")+" "+fastjson.GetString(e, "status")]++
+	}
+	t.Logf("%d events by detector: %v, by kind: %v", len(events), detectors, kinds)
+	return detectors
+}
+
+// bothDetectors requires events of both.
+func bothDetectors(t *testing.T, events map[string]string) {
+	t.Helper()
+	detectors := tally(t, events)
+	for _, name := range []string{"price_anomaly", "unusual_volume"} {
+		if detectors[name] == 0 {
+			t.Errorf("%s raised no event", name)
+		}
+	}
+}
+
 // simulate plays the simulated market to its end.
 func (p *pipeline) simulate() {
 	p.t.Helper()
-	duration, rate := "2h", "15"
+	// unusual_volume judges from its eighth block of 15 minutes on.
+	duration, rate := "3h", "15"
 	if full() {
-		duration, rate = "3h", "100"
+		duration, rate = "16h", "30"
 	}
 	p.run("ingest", "simulator", "--once", "-s", "simulator.start=2024-01-01T12:00:00Z", "-s", "simulator.duration="+duration, "-s", "simulator.speed=0",
 		"-s", "simulator.instruments=64", "-s", "simulator.rate="+rate, "-s", "simulator.anomalies_per_day=96", "-s", "simulator.kinds=trades")
@@ -227,8 +257,8 @@ func TestMainJobRecorded(t *testing.T) {
 	asked(t)
 	file := filepath.Join(testservices.DataDir(t), "hftbacktest", "usdm", "btcusdt_20240808.gz")
 	brokers := testservices.Kafka(t)
-	p := install(t, brokers, "rec1.", 8, lowKnobs...)
-	p.run("ingest", "binance", "--from", file)
+	p := install(t, brokers, "rec1.", 8, func(p *pipeline) { p.run("ingest", "binance_usdm", "--from", file) }, recordingKnobs)
+	p.play(p)
 	p.drain()
 	want := recordedTrades(t, file)
 	var got []string
@@ -244,7 +274,9 @@ func TestMainJobRecorded(t *testing.T) {
 	}
 	t.Logf("trades: %d on the topic, %d in the file, sha256 of the sorted ids %s", len(got), len(want), digest(want))
 	events := p.events(false)
-	t.Logf("events: %d", len(events))
+	if tally(t, events)["price_anomaly"] == 0 {
+		t.Error("price_anomaly raised no event: the sinks and the replay prove nothing")
+	}
 	p.sinksEqual(events)
 	p.stopAll()
 	liveEqualsReplay(t, p, events)
@@ -301,12 +333,8 @@ func againElsewhere(t *testing.T, first *pipeline, brokers string, events map[st
 		counts = []int{1, 8}
 	}
 	for _, partitions := range counts {
-		p := install(t, brokers, fmt.Sprintf("%sagain%d.", first.prefix, partitions), partitions, lowKnobs...)
-		if strings.HasPrefix(first.prefix, "sim") {
-			p.simulate()
-		} else {
-			p.run("ingest", "binance", "--from", filepath.Join(testservices.DataDir(t), "hftbacktest", "usdm", "btcusdt_20240808.gz"))
-		}
+		p := install(t, brokers, fmt.Sprintf("%sagain%d.", first.prefix, partitions), partitions, first.play, first.knobs)
+		p.play(p)
 		p.drain()
 		compare(t, fmt.Sprintf("ingested again on %d partitions", partitions), want, p.events(true))
 		p.stopAll()
@@ -316,20 +344,24 @@ func againElsewhere(t *testing.T, first *pipeline, brokers string, events map[st
 // compare fails where two sets of events differ in any byte.
 func compare(t *testing.T, what string, want, got map[string]string) {
 	t.Helper()
-	wrong := 0
+	wrong := differences(want, got)
+	for _, text := range wrong[:min(len(wrong), 3)] {
+		t.Errorf("%s: %s", what, text)
+	}
+	t.Logf("%s: %d events, %d differ", what, len(got), len(wrong))
+}
+
+// differences names every event in which two sets differ.
+func differences(want, got map[string]string) (out []string) {
 	for id, e := range want {
 		if got[id] != e {
-			if wrong++; wrong <= 3 {
-				t.Errorf("%s: event %s\n got %s\nwant %s", what, id, got[id], e)
-			}
+			out = append(out, fmt.Sprintf("event %s\n got %s\nwant %s", id, got[id], e))
 		}
 	}
 	for id := range got {
 		if _, ok := want[id]; !ok {
-			if wrong++; wrong <= 3 {
-				t.Errorf("%s: event %s is new: %s", what, id, got[id])
-			}
+			out = append(out, fmt.Sprintf("event %s is new: %s", id, got[id]))
 		}
 	}
-	t.Logf("%s: %d events, %d differ", what, len(got), wrong)
+	return out
 }

@@ -52,6 +52,7 @@ type system struct {
 	brokers string
 	prefix  string
 	env     []string
+	types   func(id uint32, index []int) (string, error) // of the schema registry, where there is one
 }
 
 func newSystem(t *testing.T, brokers, prefix string, env ...string) *system {
@@ -105,9 +106,10 @@ func (s *system) start(args ...string) *service {
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	p := &service{t: s.t, name: strings.Join(args, " "), cmd: cmd, log: log.Name(), done: make(chan error, 1)}
+	done := make(chan error, 1)
+	p := &service{t: s.t, name: strings.Join(args, " "), cmd: cmd, log: log.Name(), done: done}
 	go func() {
-		p.done <- cmd.Wait()
+		done <- cmd.Wait() // not p.done, which end clears
 		log.Close()
 	}()
 	s.t.Cleanup(func() { _ = p.end() })
@@ -176,6 +178,20 @@ type record struct {
 // read hands every committed record that stands on a topic now to fn, in the order of each partition.
 func (s *system) read(topic schemas.Topic, fn func(record)) {
 	s.t.Helper()
+	dec := schemas.Decoder{SchemaType: s.types}
+	s.raw(topic, func(r *kgo.Record) {
+		typ, content := topic.TypeFromHeader(len(r.Headers), func(i int) (string, []byte) { return r.Headers[i].Key, r.Headers[i].Value })
+		m, err := dec.Decode(typ, content, r.Value)
+		if err != nil {
+			s.t.Fatalf("%s/%d@%d: %v", r.Topic, r.Partition, r.Offset, err)
+		}
+		fn(record{r.Partition, r.Offset, m})
+	})
+}
+
+// raw is read before the records are decoded.
+func (s *system) raw(topic schemas.Topic, fn func(*kgo.Record)) {
+	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
 	defer cancel()
 	name := s.prefix + topic.Name
@@ -196,7 +212,6 @@ func (s *system) read(topic schemas.Topic, fn func(record)) {
 		return
 	}
 	reader := s.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: from}), kgo.KeepControlRecords())
-	var dec schemas.Decoder
 	for len(left) > 0 {
 		fetches := reader.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
@@ -210,15 +225,9 @@ func (s *system) read(topic schemas.Topic, fn func(record)) {
 			if r.Offset == end-1 {
 				delete(left, r.Partition)
 			}
-			if r.Attrs.IsControl() {
-				return
+			if !r.Attrs.IsControl() {
+				fn(r)
 			}
-			typ, content := topic.TypeFromHeader(len(r.Headers), func(i int) (string, []byte) { return r.Headers[i].Key, r.Headers[i].Value })
-			m, err := dec.Decode(typ, content, r.Value)
-			if err != nil {
-				s.t.Fatalf("%s/%d@%d: %v", name, r.Partition, r.Offset, err)
-			}
-			fn(record{r.Partition, r.Offset, m})
 		})
 	}
 }
@@ -234,7 +243,7 @@ func await(t *testing.T, limit time.Duration, what string, ok func() bool) {
 	t.Fatalf("%s: not within %v", what, limit)
 }
 
-// awaitLag waits until a consumer group has read all that its topic holds; one record a partition may be the last marker.
+// awaitLag waits until a consumer group has committed all that its topic holds, the markers of transactions included.
 func (s *system) awaitLag(group string, limit time.Duration) {
 	s.t.Helper()
 	adm := kadm.NewClient(s.client())
@@ -249,7 +258,7 @@ func (s *system) awaitLag(group string, limit time.Duration) {
 		}
 		for _, parts := range l.Lag {
 			for _, p := range parts {
-				if p.Lag > 1 || p.Commit.At < 0 && p.End.Offset > 0 {
+				if p.Lag > 0 || p.Commit.At < 0 && p.End.Offset > 0 {
 					return false
 				}
 			}

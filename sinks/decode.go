@@ -37,6 +37,9 @@ func (c *Consumer) decode(fetches kgo.Fetches) (Batch, []poisoned) {
 				continue
 			}
 			next = r.Offset + 1
+			if r.Attrs.IsControl() {
+				continue
+			}
 			e, err := c.event(r)
 			switch {
 			case err != nil:

@@ -29,7 +29,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "sink_breaker_state", Help: "State of the breaker: 0 closed, 1 half-open, 2 open.",
 		}, []string{"sink"}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "sink_lag_records", Help: "Records between the sink and the end of the partition; 1 when caught up on a topic written by transactions.",
+			Name: "sink_lag_records", Help: "Records between the sink and the end of the partition.",
 		}, []string{"sink", "topic", "partition"}),
 		moved: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sink_repositions_total", Help: "Times that the system behind the sink stood elsewhere than expected.",

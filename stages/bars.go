@@ -83,7 +83,9 @@ type barSeries struct {
 	late uint32
 }
 
-var _ processor.Processor = (*bars)(nil)
+var _ processor.Deduplicator = (*bars)(nil)
+
+func (b *bars) Duplicates() uint64 { return b.recent.Duplicates() }
 
 func (b *bars) OnRecord(rec schemas.Record, _ processor.Emit) {
 	switch m := rec.Message.(type) {

@@ -90,14 +90,21 @@ type baskets struct {
 	interval time.Duration
 	of       []string
 	// passed is the end of the last bar passed on: what does not follow it is a duplicate.
-	passed schemas.Time
+	passed     schemas.Time
+	duplicates uint64 // no state
 }
 
-var _ processor.Processor = (*baskets)(nil)
+var _ processor.Deduplicator = (*baskets)(nil)
+
+func (b *baskets) Duplicates() uint64 { return b.duplicates }
 
 func (b *baskets) OnRecord(rec schemas.Record, emit processor.Emit) {
 	bar, ok := rec.Message.(*schemas.Bar)
-	if !ok || schemas.Time(bar.End).Sub(schemas.Time(bar.Start)) != b.interval || schemas.Time(bar.End) <= b.passed {
+	if !ok || schemas.Time(bar.End).Sub(schemas.Time(bar.Start)) != b.interval {
+		return
+	}
+	if schemas.Time(bar.End) <= b.passed {
+		b.duplicates++
 		return
 	}
 	b.passed = schemas.Time(bar.End)

@@ -86,14 +86,7 @@ func (w *world) connect() {
 // makeTopics does what `tapewatch topics apply` does.
 func (w *world) makeTopics() {
 	w.Helper()
-	all := []schemas.Topic{schemas.MarketTrades, schemas.Events, schemas.StateTopic(chaos.Name), schemas.DeadLetters}
-	for i := range all {
-		all[i].Partitions = partitions
-	}
-	plan, err := topics.MakePlan(w.Context(), w.c, topics.Defaults(), nil, all)
-	if err == nil {
-		err = plan.Apply(w.Context())
-	}
+	err := topics.Make(w.Context(), w.c, partitions, schemas.MarketTrades, schemas.Events, schemas.StateTopic(chaos.Name), schemas.DeadLetters)
 	if err != nil {
 		w.Fatal(err)
 	}

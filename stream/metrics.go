@@ -28,6 +28,7 @@ type Metrics struct {
 	restored      *prometheus.CounterVec
 	restoreLeft   *prometheus.GaugeVec
 	late, letters *prometheus.CounterVec
+	duplicates    *prometheus.CounterVec
 	fenced        *prometheus.CounterVec
 
 	checks, events *prometheus.CounterVec
@@ -50,7 +51,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		stages:        f.histogram("tapewatch_transaction_seconds", "Time in each stage of a transaction: poll, process, snapshot, flush, end.", short, "processor", "stage"),
 		records:       f.counter("tapewatch_records_total", "Input records processed in committed transactions.", "processor"),
 		bytes:         f.counter("tapewatch_record_bytes_total", "Bytes of the keys and values of those records.", "processor"),
-		lag:           f.gauge("tapewatch_lag_records", "Input offsets between the position and the last stable offset; a caught-up group may show 1 for a control record.", "processor", "partition"),
+		lag:           f.gauge("tapewatch_lag_records", "Input offsets between the position and the last stable offset.", "processor", "partition"),
 		lagTime:       f.gauge("tapewatch_lag_event_seconds", "Wall clock less the event time of the last tick processed.", "processor", "partition"),
 		snapshotBytes: f.counter("tapewatch_snapshot_bytes_total", "Bytes of state written.", "processor"),
 		snapshotTime:  f.gauge("tapewatch_snapshot_time_seconds", "When the partition was last snapshotted, Unix time; age is time() less this.", "processor", "partition"),
@@ -58,6 +59,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		restored:      f.counter("tapewatch_restore_records_total", "Records read by restores, by kind (state, input).", "processor", "kind"),
 		restoreLeft:   f.gauge("tapewatch_restore_left_offsets", "Input offsets that a running restore has still to replay.", "processor", "partition"),
 		late:          f.counter("tapewatch_late_records_total", "Records whose event time had passed when they came.", "processor"),
+		duplicates:    f.counter("tapewatch_duplicate_records_total", "Records left out because they had come before.", "processor"),
 		letters:       f.counter("tapewatch_dead_letters_total", "Records sent to the dead letters, by reason.", "processor", "reason"),
 		fenced:        f.counter("tapewatch_fenced_total", "Times that another process or the broker fenced this one.", "processor"),
 
@@ -157,6 +159,7 @@ func (m *meter) committed(p *part) {
 	m.records.Add(float64(now.Records - was.Records))
 	m.bytes.Add(float64(p.bytes))
 	m.m.late.WithLabelValues(m.name).Add(late)
+	m.m.duplicates.WithLabelValues(m.name).Add(float64(now.Duplicates - was.Duplicates))
 	for reason, n := range p.letters {
 		m.m.letters.WithLabelValues(m.name, reason).Add(float64(n))
 	}
@@ -184,8 +187,8 @@ var severityNames = [...]string{"none", schemas.Low, schemas.Medium, schemas.Hig
 // position notes how far a partition is behind.
 func (m *meter) position(p *part, stable int64, now time.Time) {
 	m.m.lag.WithLabelValues(m.name, p.label).Set(float64(max(stable-p.next, 0)))
-	if p.ticked > 0 {
-		m.m.lagTime.WithLabelValues(m.name, p.label).Set(now.Sub(p.ticked.UTC()).Seconds())
+	if at := p.task.Ticked(); at > 0 {
+		m.m.lagTime.WithLabelValues(m.name, p.label).Set(now.Sub(at.UTC()).Seconds())
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
@@ -40,7 +39,6 @@ type part struct {
 	task      *processor.Task
 	next      int64
 	batches   [][]*kgo.Record
-	ticked    schemas.Time
 	stable    int64
 	out       outputs
 	err       error
@@ -71,13 +69,14 @@ func (p *part) run(topic *schemas.Topic) {
 				p.err = fmt.Errorf("partition %d gave offset %d again, %d was expected", p.num, rec.Offset, p.next)
 				return
 			}
-			p.bytes += len(rec.Key) + len(rec.Value)
-			in := input(topic, rec)
-			if in.Type == "Tick" {
-				p.tick(rec.Value)
+			if rec.Attrs.IsControl() {
+				p.next = rec.Offset + 1
+				rec.Recycle()
+				continue
 			}
+			p.bytes += len(rec.Key) + len(rec.Value)
 			p.out.record = rec
-			p.task.Process(in)
+			p.task.Process(input(topic, rec))
 			p.next = rec.Offset + 1
 			rec.Recycle() // nothing keeps it: a dead letter is a copy
 		}
@@ -90,14 +89,6 @@ func (p *part) run(topic *schemas.Topic) {
 		p.err = fmt.Errorf("%w: %w", ErrRefused, p.out.err)
 	case p.fault != nil && p.fault.err != nil:
 		p.err = p.fault.err
-	}
-}
-
-// tick notes the time of a tick for the lag; the task decodes it for itself.
-func (p *part) tick(value []byte) {
-	var t schemas.Tick
-	if proto.Unmarshal(value, &t) == nil {
-		p.ticked = max(p.ticked, schemas.Time(t.Time))
 	}
 }
 

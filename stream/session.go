@@ -84,6 +84,7 @@ func (s *session) connect(ctx context.Context) error {
 		kgo.SessionTimeout(c.SessionTimeout), kgo.HeartbeatInterval(c.Heartbeat), kgo.RebalanceTimeout(c.Rebalance),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.DisableAutoCommit(), kgo.WithPools(&recordPool{}),
+		kgo.KeepControlRecords(), // so that the commit passes the markers behind the last record: the lag at rest is 0
 		kgo.FetchMaxWait(c.FetchWait), kgo.FetchMaxBytes(int32(c.FetchBytes)), kgo.FetchMaxPartitionBytes(int32(c.FetchBytes/4)),
 		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1_000_000), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchMaxBytesFn(s.route.batchBytes),

@@ -30,7 +30,7 @@ var dashboardRows = []struct {
 	}},
 	{"Does it keep up?", []panel{
 		{"Records", "ops", [][2]string{{"sum by (processor) (rate(tapewatch_records_total[$__rate_interval]))", "{{processor}}"}}},
-		{"Lag, records (1 per partition is a commit marker)", "short", [][2]string{{"sum by (processor) (tapewatch_lag_records)", "{{processor}}"}}},
+		{"Lag, records", "short", [][2]string{{"sum by (processor) (tapewatch_lag_records)", "{{processor}}"}}},
 		{"Lag, event time", "s", [][2]string{{"max by (processor) (tapewatch_lag_event_seconds)", "{{processor}}"}}},
 		{"Late records", "ops", [][2]string{{"sum by (processor) (rate(tapewatch_late_records_total[$__rate_interval]))", "{{processor}}"}}},
 	}},

@@ -33,8 +33,10 @@ type shownLetter struct {
 	Received   string `json:"received,omitempty"`
 	Instance   string `json:"instance,omitempty"`
 	Redrives   int    `json:"redrives"`
-	Stack      string `json:"stack,omitempty"`
-	Key        string `json:"key,omitempty"`
+	// Cut is the size in bytes of a record of which the letter holds the beginning only.
+	Cut   int    `json:"cut,omitempty"`
+	Stack string `json:"stack,omitempty"`
+	Key   string `json:"key,omitempty"`
 	// Value is the record's bytes in base64.
 	Value string `json:"value,omitempty"`
 	// Decoded is the record in protojson, where it can be decoded.
@@ -44,7 +46,7 @@ type shownLetter struct {
 func shown(l *deadletter.Letter) shownLetter {
 	s := shownLetter{
 		ID: l.ID.String(), Reason: l.Reason, Detail: l.Detail, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset,
-		Processor: l.Processor, Instance: l.Instance, Redrives: l.Redrives, Source: l.Source, Connection: l.Connection,
+		Processor: l.Processor, Instance: l.Instance, Redrives: l.Redrives, Cut: l.Cut, Source: l.Source, Connection: l.Connection,
 	}
 	if l.Received > 0 {
 		s.Received = l.Received.String()
@@ -114,12 +116,20 @@ func newDLQShow(a *app) *cobra.Command {
 			if a.output != "table" {
 				return a.print(listing{data: s})
 			}
-			_, err = fmt.Fprintf(a.stdout, "id         %s\nreason     %s\ndetail     %s\ntopic      %s\npartition  %d\noffset     %d\nprocessor  %s\ninstance   %s\nsource     %s\nconnection %s\nreceived   %s\nredrives   %d\nkey        %q\nvalue      %s\ndecoded    %s\n%s",
+			_, err = fmt.Fprintf(a.stdout, "id         %s\nreason     %s\ndetail     %s\ntopic      %s\npartition  %d\noffset     %d\nprocessor  %s\ninstance   %s\nsource     %s\nconnection %s\nreceived   %s\nredrives   %d\ncut        %s\nkey        %q\nvalue      %s\ndecoded    %s\n%s",
 				s.ID, s.Reason, s.Detail, orDash(s.Topic), s.Partition, s.Offset, orDash(s.Processor), orDash(s.Instance),
-				orDash(s.Source), orDash(s.Connection), orDash(s.Received), s.Redrives, s.Key, s.Value, s.Decoded, s.Stack)
+				orDash(s.Source), orDash(s.Connection), orDash(s.Received), s.Redrives, wholeOr(s.Cut), s.Key, s.Value, s.Decoded, s.Stack)
 			return err
 		},
 	}
+}
+
+// wholeOr says how large a record was of which a letter holds the beginning only.
+func wholeOr(cut int) string {
+	if cut == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("the beginning of %d bytes", cut)
 }
 
 // decodedLetter returns the record as JSON, or why it cannot be decoded.

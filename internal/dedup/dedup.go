@@ -17,6 +17,8 @@ type Recent struct {
 	ids  [window]uint64
 	next uint8
 	full bool
+
+	duplicates uint64 // no state: a restored memory counts from 0
 }
 
 // Seen reports whether the record was seen before, and remembers it. Records without id and sequence are never seen.
@@ -44,6 +46,7 @@ func (r *Recent) SeenHash(id uint64) bool {
 		n = window
 	}
 	if slices.Contains(r.ids[:n], id) {
+		r.duplicates++
 		return true
 	}
 	r.push(id)
@@ -65,6 +68,9 @@ func Hash(parts ...string) uint64 {
 	}
 	return h
 }
+
+// Duplicates counts the records that were seen before.
+func (r *Recent) Duplicates() uint64 { return r.duplicates }
 
 func (r *Recent) push(id uint64) {
 	r.ids[r.next] = id

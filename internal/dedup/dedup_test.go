@@ -28,7 +28,8 @@ func TestRecent(t *testing.T) {
 			} else {
 				past = append(past, m)
 			}
-			if got := r.Seen(m); got != again {
+			before := r.Duplicates()
+			if got := r.Seen(m); got != again || r.Duplicates()-before != count(again) {
 				t.Fatalf("record %v: seen %v, want %v", m, got, again)
 			}
 			if rapid.IntRange(0, 9).Draw(t, "snapshot") == 0 {
@@ -41,4 +42,11 @@ func TestRecent(t *testing.T) {
 			}
 		}
 	})
+}
+
+func count(again bool) uint64 {
+	if again {
+		return 1
+	}
+	return 0
 }

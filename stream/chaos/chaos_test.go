@@ -3,8 +3,10 @@ package chaos_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/chaos"
 	"github.com/tapewatch/tapewatch/stream/cluster"
+	"github.com/tapewatch/tapewatch/stream/deadletter"
 	"github.com/tapewatch/tapewatch/stream/processor"
 	"github.com/tapewatch/tapewatch/stream/topics"
 )
@@ -41,6 +44,7 @@ type outcome struct {
 	kills, failpoints int
 	recoveries        []time.Duration
 	verdicts          []chaos.Verdict
+	letters           []*deadletter.Letter
 	lasted            time.Duration
 }
 
@@ -50,7 +54,10 @@ func short() plan {
 	}
 }
 
-// TestExactlyOnceUnderKill takes 20 s; TAPEWATCH_CHAOS=long (make chaos) makes it 3,000,000 records, 70 s of load, price_anomaly
+// poison is a price of the load, at some trades of which the counter panics.
+const poison = 1_005_000
+
+// TestExactlyOnceUnderKill takes 20 s, in which the processor panics too; TAPEWATCH_CHAOS=long (make chaos) makes it 3,000,000 records, 70 s of load, price_anomaly
 // beside the counter, and a broker that is killed and restarted.
 func TestExactlyOnceUnderKill(t *testing.T) {
 	p := short()
@@ -60,9 +67,14 @@ func TestExactlyOnceUnderKill(t *testing.T) {
 			load:    chaos.Load{Records: 3_000_000, Keys: 64, Rate: 42_000, PerSecond: 400},
 			between: 2 * time.Second, restartsAt: 0.5, names: []string{chaos.Name, detector},
 		}
+	} else {
+		t.Setenv(poisonVariable, strconv.Itoa(poison))
 	}
 	o := run(t, p)
 	report(t, o)
+	if !long {
+		panicsOnce(t, p.load, o.letters)
+	}
 	if want := p.load.Records / p.load.Rate / 4; o.kills < want || long && o.kills < 20 {
 		t.Errorf("NOT RUN: %d kills, too few", o.kills)
 	}
@@ -73,6 +85,28 @@ func TestExactlyOnceUnderKill(t *testing.T) {
 		case !v.Clean():
 			t.Errorf("not exactly once: %v", v)
 		}
+	}
+}
+
+// panicsOnce requires one dead letter for each trade that the processor panicked at.
+func panicsOnce(t *testing.T, l chaos.Load, letters []*deadletter.Letter) {
+	t.Helper()
+	want := 0
+	for n := range l.Records {
+		if l.Trade(n).GetPrice().GetMantissa() == poison {
+			want++
+		}
+	}
+	at := map[string]bool{}
+	for _, letter := range letters {
+		if letter.Reason != "panic" || !strings.Contains(letter.Stack, "OnRecord") {
+			t.Errorf("the dead letter of %s/%d offset %d says %s, %q", letter.Topic, letter.Partition, letter.Offset, letter.Reason, letter.Stack)
+		}
+		at[fmt.Sprintf("%d/%d", letter.Partition, letter.Offset)] = true
+	}
+	t.Logf("%d trades at which the processor panics, %d dead letters of %d records", want, len(letters), len(at))
+	if want == 0 || len(letters) != want || len(at) != want {
+		t.Errorf("%d dead letters of %d records, want one for each of %d", len(letters), len(at), want)
 	}
 }
 
@@ -165,6 +199,11 @@ func run(t *testing.T, p plan) outcome {
 	for _, name := range p.names {
 		o.verdicts = append(o.verdicts, judge(ctx, t, c, name))
 	}
+	found, err := deadletter.List(ctx, c, nil, deadletter.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.letters = found.Letters
 	return o
 }
 
@@ -272,14 +311,7 @@ func createTopics(t *testing.T, c cluster.Config, names ...string) {
 	for _, name := range names {
 		all = append(all, schemas.StateTopic(name))
 	}
-	for i := range all {
-		all[i].Partitions = partitions
-	}
-	plan, err := topics.MakePlan(t.Context(), c, topics.Defaults(), nil, all)
-	if err == nil {
-		err = plan.Apply(t.Context())
-	}
-	if err != nil {
+	if err := topics.Make(t.Context(), c, partitions, all...); err != nil {
 		t.Fatal(err)
 	}
 }

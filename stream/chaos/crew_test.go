@@ -16,11 +16,11 @@ import (
 	"time"
 
 	"github.com/tapewatch/tapewatch/stream"
+	"github.com/tapewatch/tapewatch/stream/chaos"
 	"github.com/tapewatch/tapewatch/stream/cluster"
 	"github.com/tapewatch/tapewatch/stream/processor"
 
 	_ "github.com/tapewatch/tapewatch/detectors"
-	_ "github.com/tapewatch/tapewatch/stream/chaos"
 )
 
 // The test binary is also the process that is killed: with these variables it runs groups instead of tests.
@@ -31,6 +31,7 @@ const (
 	onceVariable    = "TAPEWATCH_CHAOS_AT_LEAST_ONCE"
 	leavingVariable = "TAPEWATCH_CHAOS_LEAVE"
 	shortVariable   = "TAPEWATCH_CHAOS_SHORT_TIMEOUTS"
+	poisonVariable  = "TAPEWATCH_CHAOS_POISON"
 )
 
 func TestMain(m *testing.M) {
@@ -56,7 +57,7 @@ func chaosConfig(atLeastOnce bool) stream.Config {
 	return c
 }
 
-// bound gives price_anomaly knobs at which the load's jumps raise events.
+// bound gives price_anomaly knobs at which the load's jumps raise events, and the counter the price that it panics at.
 func bound(name string) (*processor.Bound, error) {
 	d, err := processor.Lookup(name)
 	if err != nil {
@@ -65,6 +66,9 @@ func bound(name string) (*processor.Bound, error) {
 	config := ""
 	if name == detector {
 		config = `{"window":"1m","cool_down":"1m","quiet_for":"1m"}`
+	}
+	if poison := os.Getenv(poisonVariable); poison != "" && name == chaos.Name {
+		config = `{"every":10,"poison":` + poison + `}`
 	}
 	return d.BindJSON([]byte(config))
 }

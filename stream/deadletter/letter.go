@@ -1,16 +1,18 @@
 // Package deadletter keeps the records that could not be processed: the format of the dlq topic, and listing, showing and
 // sending back what is on it.
 //
-// A dead letter has the key, the value and the headers of the record that was refused, byte for byte, and headers of its
-// own, named dlq_*, that say why it was refused, where it came from and who refused it. Nothing in it depends on the clock
-// or the process, so a replay makes the same letters. A source's letter holds a frame that it could not read, as it came
-// from the venue; instead of a record's coordinates it has the source, the connection and the receipt.
+// A dead letter has the key, the value and the headers of the record that was refused, byte for byte (of one too large for a
+// letter only as much as fits), and headers of its own, named dlq_*, that say why it was refused, where it came from and who
+// refused it. Nothing in it depends on the clock or the process, so a replay makes the same letters. A source's letter holds a
+// frame that it could not read, as it came from the venue; instead of a record's coordinates it has the source, the connection
+// and the receipt.
 package deadletter
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,6 +33,7 @@ const (
 	headerProcessor = prefix + "processor"
 	headerInstance  = prefix + "instance"
 	headerStack     = prefix + "stack"
+	headerCut       = prefix + "cut"
 	// headerRedrives is also on a record that was sent back, so that its next letter knows.
 	headerRedrives = prefix + "redrives"
 	// headerSource, headerConnection and headerReceived are on the letters of sources.
@@ -44,6 +47,9 @@ const (
 	MaxDetailBytes = 4 << 10
 	MaxStackBytes  = 16 << 10
 )
+
+// maxOriginalBytes bounds the key, headers and value of a letter, so that it fits BatchBytes with what a letter adds.
+const maxOriginalBytes = BatchBytes - 64<<10
 
 // ErrNotALetter is wrapped by the errors of Decode.
 var ErrNotALetter = errors.New("not a dead letter")
@@ -67,6 +73,9 @@ type Letter struct {
 	Received           schemas.Time
 	// Redrives counts how often the record was sent back already.
 	Redrives int
+	// Cut is 0 where the letter holds the whole record; else the record was larger than a letter may be, and Cut is the number
+	// of bytes that its key, headers and value had.
+	Cut int
 	// Key, Value and Headers are the original record's.
 	Key, Value []byte
 	Headers    []kgo.RecordHeader
@@ -81,12 +90,13 @@ func Encode(target string, origin *kgo.Record, processorName string, p processor
 		Processor: processorName, Instance: p.Instance, Stack: clip(stableStack(p.Stack), MaxStackBytes),
 		Redrives: redrivesOf(origin.Headers), Key: p.Key, Value: p.Value,
 	}
-	r := &kgo.Record{Topic: target, Key: bytes.Clone(l.Key), Value: bytes.Clone(l.Value)}
+	r := &kgo.Record{Topic: target, Key: bytes.Clone(l.Key), Value: l.Value}
 	for _, h := range origin.Headers {
 		if !strings.HasPrefix(h.Key, prefix) {
 			r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: bytes.Clone(h.Value)})
 		}
 	}
+	l.Cut = cut(r)
 	r.Headers = append(r.Headers, l.ownHeaders()...)
 	return r
 }
@@ -114,6 +124,35 @@ func EncodeFrame(target string, f Frame) *kgo.Record {
 	}
 }
 
+// cut copies the value, as far as it fits a letter: headers go that do not fit, then the end of the value. Topics bound what a
+// batch has compressed, so a record of many times that size may come. It returns the size that the record had, 0 when
+// nothing went.
+func cut(r *kgo.Record) int {
+	size := len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		size += headerBytes(h)
+	}
+	if size <= maxOriginalBytes {
+		r.Value = bytes.Clone(r.Value)
+		return 0
+	}
+	r.Key = r.Key[:min(len(r.Key), maxOriginalBytes)]
+	room := maxOriginalBytes - len(r.Key)
+	r.Headers = slices.DeleteFunc(r.Headers, func(h kgo.RecordHeader) bool {
+		n := headerBytes(h)
+		if n > room {
+			return true
+		}
+		room -= n
+		return false
+	})
+	r.Value = bytes.Clone(r.Value[:min(len(r.Value), room)])
+	return size
+}
+
+// headerBytes is what a header takes on the wire, at most.
+func headerBytes(h kgo.RecordHeader) int { return len(h.Key) + len(h.Value) + 10 }
+
 func (l *Letter) ownHeaders() []kgo.RecordHeader {
 	headers := []kgo.RecordHeader{
 		{Key: headerReason, Value: []byte(l.Reason)},
@@ -128,6 +167,9 @@ func (l *Letter) ownHeaders() []kgo.RecordHeader {
 	}
 	if l.Stack != "" {
 		headers = append(headers, kgo.RecordHeader{Key: headerStack, Value: []byte(l.Stack)})
+	}
+	if l.Cut > 0 {
+		headers = append(headers, kgo.RecordHeader{Key: headerCut, Value: strconv.AppendInt(nil, int64(l.Cut), 10)})
 	}
 	if l.Redrives > 0 {
 		headers = append(headers, kgo.RecordHeader{Key: headerRedrives, Value: strconv.AppendInt(nil, int64(l.Redrives), 10)})
@@ -184,6 +226,10 @@ func (l *Letter) take(name, value string) error {
 	case headerOffset:
 		n, err := number(name, value, 63)
 		l.Offset = int64(n)
+		return err
+	case headerCut:
+		n, err := number(name, value, 31)
+		l.Cut = int(n)
 		return err
 	case headerRedrives:
 		n, err := number(name, value, 31)

@@ -1,6 +1,7 @@
 package deadletter
 
 import (
+	"bytes"
 	"errors"
 	"runtime/debug"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tapewatch/tapewatch/stream/cluster"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
 
@@ -78,6 +80,38 @@ func TestEncodeBoundsWhatItAdds(t *testing.T) {
 	}
 	if len(l.Detail) > MaxDetailBytes || len(l.Stack) > MaxStackBytes || !strings.HasSuffix(l.Detail, "é ...") {
 		t.Errorf("detail of %d and stack of %d bytes: at most %d and %d are allowed", len(l.Detail), len(l.Stack), MaxDetailBytes, MaxStackBytes)
+	}
+}
+
+// What is larger than a letter is cut, headers first where the key and they are what is large.
+func TestEncodeCutsWhatIsTooLarge(t *testing.T) {
+	big := strings.Repeat("x", 2*BatchBytes)
+	for name, change := range map[string]func(*kgo.Record, *processor.Poison){
+		"value":  func(_ *kgo.Record, p *processor.Poison) { p.Value = []byte(big) },
+		"key":    func(_ *kgo.Record, p *processor.Poison) { p.Key = []byte(big) },
+		"header": func(r *kgo.Record, _ *processor.Poison) { r.Headers = append(r.Headers, header("x", big)) },
+	} {
+		origin, poison := sample()
+		change(origin, &poison)
+		r := Encode("dlq", origin, "p", poison)
+		size := len(r.Key) + len(r.Value)
+		for _, h := range r.Headers {
+			size += headerBytes(h)
+		}
+		l, err := Decode(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size > BatchBytes || l.Cut < len(big) || l.Reason != "panic" || !strings.Contains(refusal(cluster.Config{Prefix: "x."}, l, 3), "market.trades/3 offset 1042") {
+			t.Errorf("%s: a letter of %d bytes, cut %d, reason %q, refusal %q", name, size, l.Cut, l.Reason, refusal(cluster.Config{Prefix: "x."}, l, 3))
+		}
+		if !bytes.HasPrefix(poison.Value, l.Value) || !bytes.HasPrefix(poison.Key, l.Key) {
+			t.Errorf("%s: what is kept is not the beginning", name)
+		}
+	}
+	origin, poison := sample()
+	if l, err := Decode(Encode("dlq", origin, "p", poison)); err != nil || l.Cut != 0 {
+		t.Errorf("a small record: cut %d, %v", l.Cut, err)
 	}
 }
 

@@ -100,6 +100,9 @@ func refusal(c cluster.Config, l *Letter, most int) string {
 	if l.Source != "" {
 		return fmt.Sprintf("it is a frame of source %s and was never on a topic: once it can be read, play the capture back", l.Source)
 	}
+	if l.Cut > 0 {
+		return fmt.Sprintf("the letter holds the beginning of a record of %d bytes: the record itself lies at %s/%d offset %d", l.Cut, clip(l.Topic, 64), l.Partition, l.Offset)
+	}
 	name, ok := strings.CutPrefix(l.Topic, c.Prefix)
 	if _, err := schemas.TopicByName(name); !ok || err != nil || name == schemas.DeadLetters.Name {
 		return fmt.Sprintf("its topic %q is no input topic of the catalogue", clip(l.Topic, 64))

@@ -12,6 +12,9 @@ type instance struct {
 	key  Key
 	proc Processor
 	emit Emit
+	// dedup is proc where it leaves out duplicates, of which so many are counted.
+	dedup      Deduplicator
+	duplicates uint64
 	// clocks of the sources that the key was seen on, sorted by source.
 	clocks []*clock
 	// stepped is the last step that OnTime was called at.
@@ -24,7 +27,7 @@ type instance struct {
 
 func (t *Task) newInstance(key string) *instance {
 	in := &instance{key: NewKey(t.bound.Input.Key, strings.Clone(key))}
-	in.proc = t.bound.make(in.key)
+	in.use(t.bound.make(in.key))
 	in.emit = func(m schemas.Message) {
 		if e, ok := m.(*schemas.Event); ok {
 			t.stamp(in, e)
@@ -35,6 +38,14 @@ func (t *Task) newInstance(key string) *instance {
 		t.sink.Emit(m)
 	}
 	return in
+}
+
+// use puts a processor in place.
+func (in *instance) use(p Processor) {
+	in.proc, in.duplicates = p, 0
+	if in.dedup, _ = p.(Deduplicator); in.dedup != nil {
+		in.duplicates = in.dedup.Duplicates()
+	}
 }
 
 // stamp fills what the engine knows of an event.

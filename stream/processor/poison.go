@@ -79,7 +79,8 @@ func (t *Task) replace(old, with *instance) {
 	fresh.stepped = old.stepped
 	if with != nil {
 		// The processor moves over; its emit belongs to this task.
-		fresh.proc, fresh.stepped, fresh.ordinals = with.proc, with.stepped, with.ordinals
+		fresh.use(with.proc)
+		fresh.stepped, fresh.ordinals = with.stepped, with.ordinals
 	}
 	for _, c := range old.clocks {
 		t.link(fresh, t.clockOf(c.source))

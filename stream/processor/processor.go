@@ -23,6 +23,13 @@ type Processor interface {
 	RestoreState(src []byte) error
 }
 
+// A Deduplicator is a Processor that leaves out records which came before. Duplicates counts them since the value was made; it
+// is a figure for metrics and no state.
+type Deduplicator interface {
+	Processor
+	Duplicates() uint64
+}
+
 // Emit publishes a message to the processor's output topic; the catalogue knows its key. The message may be used again by
 // the caller afterwards. An *Event needs type, severity, status, dedup_key, event_time, description and evidence: the engine
 // stamps id, detector, version, key, venue, symbol, source, position and config hash.

@@ -176,7 +176,7 @@ func (t *Task) Rebind(b *Bound) error {
 	t.bound = b
 	for _, in := range t.instances {
 		state := in.proc.AppendState(nil)
-		in.proc = b.make(in.key)
+		in.use(b.make(in.key))
 		if err := in.proc.RestoreState(state); err != nil {
 			return fmt.Errorf("restoring the state of %s under a new configuration: %w", in.key, err)
 		}

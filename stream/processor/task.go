@@ -56,7 +56,7 @@ func DefaultTimePolicy() TimePolicy {
 
 // Stats counts what a task did since it was made.
 type Stats struct {
-	Records, Ticks, Gaps, Late, Rejected, Emitted, Steps uint64
+	Records, Ticks, Gaps, Late, Duplicates, Rejected, Emitted, Steps uint64
 	// Run is the number of rejected records in a row, up to now.
 	Run uint64
 }
@@ -79,6 +79,7 @@ type Task struct {
 	clocks    map[string]*clock
 	dirty     []*instance
 	stats     Stats
+	ticked    schemas.Time
 
 	offset  int64 // of the record in hand
 	emitted int   // outputs of the call in hand
@@ -106,6 +107,9 @@ func (t *Task) SetSink(s Sink) { t.sink = s }
 
 // Stats returns the counts so far.
 func (t *Task) Stats() Stats { return t.stats }
+
+// Ticked returns the latest time that a Tick has told since the task was made, 0 before the first.
+func (t *Task) Ticked() schemas.Time { return t.ticked }
 
 // Instances returns how many keys the task holds.
 func (t *Task) Instances() int { return len(t.instances) }
@@ -168,6 +172,12 @@ func (t *Task) Process(in Input) {
 	t.touch(inst)
 	if d := t.onRecord(inst, rec); d != nil {
 		t.poisoned(in, inst, d)
+		return
+	}
+	if inst.dedup != nil {
+		n := inst.dedup.Duplicates()
+		t.stats.Duplicates += n - inst.duplicates
+		inst.duplicates = n
 	}
 }
 
@@ -191,6 +201,7 @@ func (t *Task) reject(in Input, reason string, err error) {
 // tick moves its source's time, and calls the source's instances at each step that their time crosses, in key order.
 func (t *Task) tick(in Input, tick *schemas.Tick) {
 	t.stats.Ticks++
+	t.ticked = max(t.ticked, schemas.Time(tick.Time))
 	t.stats.Run = 0
 	c := t.clockOf(tick.Source)
 	if c.advance(tick) {

@@ -4,12 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/cluster"
 )
+
+// Make applies a plan for topics with so many partitions each: what `tapewatch topics apply` does, for programs that need a few.
+func Make(ctx context.Context, c cluster.Config, partitions int32, all ...schemas.Topic) error {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i].Partitions = partitions
+	}
+	plan, err := MakePlan(ctx, c, Defaults(), nil, all)
+	if err != nil {
+		return err
+	}
+	return plan.Apply(ctx)
+}
 
 // Apply does the plan's steps. A plan with refused steps does nothing. Another process that creates the same topic in
 // between does no harm, so all processes of a deployment may apply at their start.
