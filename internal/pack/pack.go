@@ -132,8 +132,9 @@ func (r *Reader) Float32() float32 {
 
 // String reads what String wrote.
 func (r *Reader) String() string {
-	n := r.Count(len(r.b))
-	if r.bad {
+	n := r.Uint()
+	if r.bad || n > uint64(len(r.b)) { // what is left behind the length itself
+		r.bad, r.b = true, nil
 		return ""
 	}
 	v := string(r.b[:n])
