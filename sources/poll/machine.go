@@ -12,6 +12,7 @@ import (
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/capture"
+	"github.com/tapewatch/tapewatch/stream/deadletter"
 )
 
 // machine is the state of one polling source: a function of its frames and of the receipt clock. It runs in one goroutine.
@@ -168,6 +169,7 @@ func (m *machine) answer(f capture.Frame) (verdict, error) {
 		res, err := m.decode(Answer{Job: j.Name, Ref: f.URL, At: f.At, Body: f.Data, Cursor: j.cursor})
 		if err != nil {
 			m.reject("shape", err, f.Data)
+			m.bury(j, f, err)
 			return verdict{}, m.failed(j)
 		}
 		for _, bad := range res.Bad {
@@ -368,6 +370,15 @@ func (m *machine) reject(reason string, err error, raw []byte) {
 	m.shared.Rejected.WithLabelValues(m.poller.Name(), reason).Inc()
 	if n := m.rejected; m.log != nil && n&(n-1) == 0 {
 		m.log.Warn("answer not published", "source", m.poller.Name(), "reason", reason, "error", err, "raw", string(raw[:min(len(raw), most)]), "count", n)
+	}
+}
+
+// bury writes an answer that could not be read to the dead letters as it came, where there is a place for them.
+func (m *machine) bury(j *job, f capture.Frame, err error) {
+	to, ok := m.out.(sources.Burier)
+	letter := deadletter.Frame{Source: m.poller.Name(), Connection: j.Name, Received: f.At, Reason: "shape", Detail: err.Error(), Data: f.Data}
+	if !ok || len(f.Data) > schemas.MaxOutputBytes-deadletter.MaxDetailBytes || !to.Bury(letter) {
+		m.shared.Unburied.WithLabelValues(m.poller.Name()).Inc()
 	}
 }
 
