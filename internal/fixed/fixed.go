@@ -19,7 +19,6 @@ const (
 	mantBit = 52                      // explicit mantissa bits of a float64
 	fracOne = uint64(1) << mantBit    // the implicit one
 	oneBits = uint64(1023) << mantBit // the bits of 1.0
-	qBits   = 16                      // fraction bits of Log2Q16
 )
 
 // Ln is the natural logarithm; error at most 2 ulp, or 4e-16 absolute near 1. Ln(0) is -Inf, of a negative NaN.
@@ -129,24 +128,3 @@ func Decay(dt, halfLife int64) float64 {
 
 // Atanh is the inverse hyperbolic tangent for |x| < 1, Fisher's z of a correlation.
 func Atanh(x float64) float64 { return Ln((1+x)/(1-x)) / 2 }
-
-// Log2Q16 is log2 of v in 16.16 fixed point, rounded down, by integer squaring alone; 0 for v = 0.
-func Log2Q16(v uint64) int64 {
-	if v == 0 {
-		return 0
-	}
-	n := bits.Len64(v) - 1
-	q := int64(n)
-	m := v << (63 - n) // 1.0 is bit 63
-	for range qBits {
-		hi, _ := bits.Mul64(m, m) // square: 1.0 is bit 62
-		q <<= 1
-		if hi>>63 != 0 {
-			q |= 1
-			m = hi
-		} else {
-			m = hi << 1
-		}
-	}
-	return q
-}

@@ -96,20 +96,6 @@ func TestExactAndSpecial(t *testing.T) {
 	}
 }
 
-func TestLog2Q16(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(3, 4))
-	for i := range 100_000 {
-		v := rnd.Uint64() >> (i % 64)
-		if v == 0 {
-			continue
-		}
-		want := math.Log2(float64(v)) * 65536
-		if got := float64(Log2Q16(v)); got > want+0.01 || got < want-1.01 {
-			t.Fatalf("Log2Q16(%d) = %v, want %v rounded down", v, got, want)
-		}
-	}
-}
-
 // TestSameBits pins the bits of many results: it fails on a machine, compiler or build mode that computes anything else.
 func TestSameBits(t *testing.T) {
 	h := fnv.New64a()

@@ -6,14 +6,10 @@ package season
 const (
 	minute = int64(60e9)
 	hour   = 60 * minute
-	day    = 24 * hour
 )
 
-// Numbers of slots.
-const (
-	HoursOfWeek  = 168    // for markets that never close
-	SessionSlots = 5 * 78 // five-minute slots of a 6.5-hour session, Monday to Friday
-)
+// HoursOfWeek is the number of slots, for markets that never close.
+const HoursOfWeek = 168
 
 // HourOfWeek returns the slot 0..167 of a time: 0 is Monday 00:00-01:00 UTC, 167 Sunday 23:00-24:00.
 func HourOfWeek(at int64) int {
@@ -23,20 +19,6 @@ func HourOfWeek(at int64) int {
 
 // Hour returns the hour since the epoch, rounded down: two times in one hour give the same number.
 func Hour(at int64) int64 { return floorDiv(at, hour) }
-
-// SessionSlot returns the five-minute slot 0..389 of a time in an exchange's regular session. The offset is the exchange's from UTC
-// at that time, and open its opening after local midnight, both ns and both from the trading calendar, which knows summer time
-// and holidays. ok is false outside 6.5 hours from the opening and at weekends.
-func SessionSlot(at, offset, open int64) (slot int, ok bool) {
-	local := at + offset
-	d := floorDiv(local, day)
-	weekday := ((d+3)%7 + 7) % 7 // 0 is Monday
-	since := local - d*day - open
-	if weekday > 4 || since < 0 || since >= 78*5*minute {
-		return 0, false
-	}
-	return int(weekday*78 + since/(5*minute)), true
-}
 
 func floorDiv(a, b int64) int64 {
 	q := a / b

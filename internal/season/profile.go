@@ -42,14 +42,13 @@ type Profile struct {
 	n      int64
 }
 
-// NewProfile makes a profile of HoursOfWeek or SessionSlots slots; at least 1.
+// NewProfile makes a profile of so many slots, HoursOfWeek usually; at least 1.
 func NewProfile(slots int) *Profile {
 	slots = max(slots, 1)
 	return &Profile{means: make([]float32, slots), visits: make([]uint8, slots), slot: -1}
 }
 
-// Add takes a value of a slot. visit numbers the visit: Hour(at) for hours of the week; the number of the slot's interval since
-// the epoch for sessions. Values of a new visit close the last one. For a volatility profile add |r|/sigma clipped at 4; for
+// Add takes a value of a slot. visit numbers the visit: Hour(at) for hours of the week. Values of a new visit close the last one. For a volatility profile add |r|/sigma clipped at 4; for
 // a volume profile the log volume minus its slow level. Read the profile before adding to it: past data only. The first three
 // visits of a slot are not clipped here, so bound the values first. NaN and values beyond ±1e30 are ignored.
 func (p *Profile) Add(slot int, visit int64, x float64) {
@@ -105,6 +104,14 @@ func (p *Profile) Offset(slot int) float64 {
 	}
 	n := float64(p.visits[slot])
 	return (float64(p.means[slot]) - p.Center()) * (n / (n + 1))
+}
+
+// Smooth is Offset at a moment, for profiles of HoursOfWeek: linear between the middles of the hours, so that a season does not
+// jump at the hour.
+func (p *Profile) Smooth(at int64) float64 {
+	half := at - hour/2
+	f := float64(half-floorDiv(half, hour)*hour) / float64(hour)
+	return float64((1-f)*p.Offset(HourOfWeek(half))) + float64(f*p.Offset(HourOfWeek(half+hour)))
 }
 
 // Factor returns a slot's mean over the centre: what to divide a positive value by. It is shrunk to 1 as Offset is to 0 and kept in

@@ -17,15 +17,6 @@ func TestSlotsAgainstTime(t *testing.T) {
 		if got, want := HourOfWeek(at), (int(u.Weekday())+6)%7*24+u.Hour(); got != want {
 			t.Fatalf("HourOfWeek(%v) = %d, want %d", u, got, want)
 		}
-		const offset = int64(-5 * time.Hour)
-		const open = int64(9*time.Hour + 30*time.Minute)
-		local := u.Add(time.Duration(offset))
-		m := local.Hour()*60 + local.Minute() - 570
-		inside := m >= 0 && m < 390 && local.Weekday() != time.Saturday && local.Weekday() != time.Sunday
-		slot, ok := SessionSlot(at, offset, open)
-		if ok != inside || (ok && slot != (int(local.Weekday())-1)*78+m/5) {
-			t.Fatalf("SessionSlot(%v) = %d, %v", local, slot, ok)
-		}
 	})
 }
 

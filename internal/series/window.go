@@ -42,6 +42,9 @@ func (w *Window) Add(x float64) {
 	}
 }
 
+// Clear forgets all values, after a gap.
+func (w *Window) Clear() { w.sorted, w.next, w.n = w.sorted[:0], 0, 0 }
+
 // Len returns how many values the window holds.
 func (w *Window) Len() int { return w.n }
 
