@@ -21,13 +21,32 @@ func sample(topic schemas.Topic) (fresh func(seq uint64, at schemas.Time) schema
 			return trade
 		}, 10 * time.Millisecond
 	case schemas.MarketBaskets.Name:
-		bar := &schemas.Bar{Meta: meta, Volume: schemas.NewDecimal(0, -2), Basket: "venue:v"}
+		bar := &schemas.Bar{Meta: meta, Volume: schemas.NewDecimal(0, -2), Close: schemas.NewDecimal(0, -2), Basket: "venue:v"}
+		symbols := [5]string{"A-USD", "B-USD", "C-USD", "D-USD", "E-USD"}
 		return func(seq uint64, at schemas.Time) schemas.Message {
-			end := at.Floor(time.Minute)
+			end := at.Floor(time.Minute).Add(time.Minute)
 			meta.EventTime, bar.Start, bar.End = int64(end), int64(end.Add(-time.Minute)), int64(end)
+			meta.Symbol = symbols[seq%5]
 			bar.Volume.Mantissa, bar.Trades = 1000+int64(seq%7), 10
+			bar.Close.Mantissa = 10000 + int64((seq*seq/5)%37) + int64(seq%3)
 			return bar
-		}, time.Minute
+		}, 12 * time.Second
+	case schemas.MarketBooks.Name:
+		book := bookOf(0, 0, t0, 61345, 20, 2, 2)
+		book.Meta = meta
+		return func(seq uint64, at schemas.Time) schemas.Message {
+			meta.Sequence, meta.EventTime = seq, int64(at)
+			for _, l := range book.Bids {
+				l.Quantity.Mantissa = 2000000 + int64(seq%7)*1000
+			}
+			return book
+		}, 100 * time.Millisecond
+	case schemas.VenuesStatus.Name:
+		health := &schemas.FeedHealth{Meta: meta, Channel: "trades", Connected: true, OthersAlive: true}
+		return func(seq uint64, at schemas.Time) schemas.Message {
+			meta.EventTime, health.Records = int64(at), uint32(seq%3)
+			return health
+		}, time.Second
 	}
 	if s, ok := samples[topic.Name]; ok {
 		return s.fresh(), s.every

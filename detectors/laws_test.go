@@ -117,7 +117,10 @@ func baskets(r *rand.Rand, hours int) []schemas.Message {
 }
 
 // generators make the inputs of the laws, by processor.
-var generators = map[string]func(r *rand.Rand, hours int) []schemas.Message{"price_anomaly": tape, "unusual_volume": baskets}
+var generators = map[string]func(r *rand.Rand, hours int) []schemas.Message{
+	"price_anomaly": tape, "unusual_volume": baskets,
+	"liquidity_drop": books, "correlation_breakdown": returns, "exchange_outage": statuses,
+}
 
 func TestLaws(t *testing.T) {
 	for _, def := range processor.All() {

@@ -1,6 +1,7 @@
 package detectors
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -20,6 +21,18 @@ var others = map[string]map[string]string{
 		"multiplier": `2`, "window": `"5m"`, "long_window": `"30m"`, "check_interval": `"7m"`, "strict": `true`, "budget_days": `0.2`, "adaptive_rate": `0`,
 		"cool_down": `"0s"`, "quiet_for": `"60m"`, "market_weight": `0`, "min_peers": `9`,
 	},
+	"liquidity_drop": {
+		"threshold_pct": `30`, "band_pct": `0.5`, "near_pct": `0.3`, "persist": `"20s"`, "check_interval": `"30s"`, "recovery": `"10s"`, "notional": `500`, "strict": `true`,
+		"budget_days": `0.2`, "adaptive_rate": `0`, "cool_down": `"0s"`, "quiet_for": `"5m"`,
+	},
+	"correlation_breakdown": {
+		"threshold": `0.3`, "pairs": `["S0-*/S1-*"]`, "bar": `"3m"`, "window": `"120m"`, "check_interval": `"10m"`, "min_bars": `76`, "max_zero_share": `0.01`, "max_members": `3`,
+		"min_members": `6`, "strict": `true`, "budget_days": `0.2`, "adaptive_rate": `0`, "cool_down": `"6h"`, "quiet_for": `"2h"`,
+	},
+	"exchange_outage": {
+		"silence_timeout": `"30s"`, "check_interval": `"1m"`, "pause": `"1m"`, "heartbeat_phi": `90`, "pooled_phi": `4`, "symbol_phi": `3`, "health_interval": `"30s"`,
+		"slow_answer": `"9s"`, "critical_after": `"1m"`, "quiet_for": `"5s"`, "cool_down": `"2h"`,
+	},
 }
 
 func TestEverySettingShows(t *testing.T) {
@@ -32,8 +45,11 @@ func TestEverySettingShows(t *testing.T) {
 			t.Fatal(err)
 		}
 		plain := eventsOf(t, def, string(bound.ConfigJSON))
-		for field := range strings.SplitSeq(strings.Trim(string(bound.ConfigJSON), "{}"), ",") {
-			name := strings.Trim(strings.SplitN(field, ":", 2)[0], `"`)
+		fields := map[string]json.RawMessage{}
+		if err := json.Unmarshal(bound.ConfigJSON, &fields); err != nil {
+			t.Fatal(err)
+		}
+		for name := range fields {
 			value, ok := others[def.Name][name]
 			if !ok {
 				t.Errorf("%s.%s: give another value to try in this test", def.Name, name)
@@ -75,6 +91,18 @@ var broken = map[string]map[string]string{
 		"multiplier": `1`, "window": `"61m"`, "long_window": `"0s"`, "check_interval": `"30s"`, "budget_days": `1000`, "adaptive_rate": `-1`, "cool_down": `"-1s"`,
 		"quiet_for": `"30s"`, "market_weight": `2`, "min_peers": `0`,
 	},
+	"liquidity_drop": {
+		"threshold_pct": `100`, "band_pct": `0`, "near_pct": `2`, "persist": `"61s"`, "check_interval": `"500ms"`, "recovery": `"0s"`, "notional": `0`, "budget_days": `0`,
+		"adaptive_rate": `1`, "cool_down": `"-1s"`, "quiet_for": `"0s"`,
+	},
+	"correlation_breakdown": {
+		"threshold": `0`, "pairs": `[]`, "bar": `"90s"`, "window": `"59m"`, "check_interval": `"30s"`, "min_bars": `1`, "max_zero_share": `2`, "max_members": `1`,
+		"min_members": `2`, "budget_days": `0`, "adaptive_rate": `1`, "cool_down": `"-1s"`, "quiet_for": `"0s"`,
+	},
+	"exchange_outage": {
+		"silence_timeout": `"0s"`, "check_interval": `"100ms"`, "pause": `"-1s"`, "heartbeat_phi": `0`, "pooled_phi": `0`, "symbol_phi": `101`, "health_interval": `"2m"`,
+		"slow_answer": `"0s"`, "critical_after": `"0s"`, "quiet_for": `"0s"`, "cool_down": `"-1s"`,
+	},
 }
 
 // Broken settings are named, with their value and what it must be.
@@ -85,7 +113,7 @@ func TestBrokenSettings(t *testing.T) {
 			t.Fatal(err)
 		}
 		for field, value := range fields {
-			if _, err := def.BindJSON([]byte(`{"` + field + `":` + value + `}`)); err == nil || !strings.Contains(err.Error(), name+"."+field+" is ") || !strings.Contains(err.Error(), "must") {
+			if _, err := def.BindJSON([]byte(`{"` + field + `":` + value + `}`)); err == nil || !strings.Contains(err.Error(), name+"."+field+" ") || !strings.Contains(err.Error(), "must") {
 				t.Errorf("%s.%s = %s: error %v: it must name field, value and rule", name, field, value, err)
 			}
 		}

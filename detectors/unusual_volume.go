@@ -116,12 +116,9 @@ var _ processor.Deduplicator = (*unusualVolume)(nil)
 
 func (u *unusualVolume) Duplicates() uint64 { return u.duplicates }
 
-// maxAhead bounds how many bars of a member wait for slower members.
-const maxAhead = 2 * minutesOfDay
-
 func (u *unusualVolume) OnRecord(rec schemas.Record, _ processor.Emit) {
 	bar, ok := rec.Message.(*schemas.Bar)
-	if !ok || bar.End-bar.Start != int64(time.Minute) {
+	if !ok || !oneMinute(bar) {
 		return
 	}
 	m := u.member(bar.Meta)
@@ -134,22 +131,14 @@ func (u *unusualVolume) OnRecord(rec schemas.Record, _ processor.Emit) {
 		}
 		return
 	}
-	i, found := slices.BinarySearchFunc(m.ahead, end, func(b minuteBar, at schemas.Time) int { return int(b.end - at) })
-	switch {
-	case found:
+	if m.wait(bar) {
 		u.duplicates++
-	case len(m.ahead) == maxAhead:
-		m.late++ // it counts as missing: two days ahead of the slowest member is no market any more
-	default:
-		m.ahead = slices.Insert(m.ahead, i, minuteBar{
-			end: end, volume: float32(bar.Volume.Float()), close: float32(bar.Close.Float()), trades: bar.Trades, rush: bar.RushOrders, complete: !bar.Incomplete,
-		})
 	}
 }
 
 // member finds or makes the member that a bar belongs to.
 func (u *unusualVolume) member(meta *schemas.Meta) *member {
-	i, found := slices.BinarySearchFunc(u.members, meta, func(m *member, meta *schemas.Meta) int { return m.compare(meta.Venue, meta.Symbol) })
+	i, found := place(u.members, meta)
 	if !found {
 		u.members = slices.Insert(u.members, i, newMember(meta.Venue, meta.Symbol, u.legs))
 	}
@@ -176,7 +165,7 @@ func (u *unusualVolume) OnTime(now schemas.Time, emit processor.Emit) {
 	for _, m := range u.members {
 		u.learn(m, now)
 	}
-	u.members = slices.DeleteFunc(u.members, func(m *member) bool { return now.Sub(m.seen) > forgotten })
+	u.members = slices.DeleteFunc(u.members, func(m *member) bool { return m.left(now) })
 }
 
 const unusualVolumeLayout = 1

@@ -2,19 +2,17 @@ package detectors
 
 import (
 	"math"
+	"time"
 
+	"github.com/tapewatch/tapewatch/internal/fixed"
 	"github.com/tapewatch/tapewatch/internal/season"
 	"github.com/tapewatch/tapewatch/internal/series"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
-// Shares of the parts of the variance, and what is left of them after a minute: 2^(-1/minutes) of their half-lives.
+// Shares of the parts of the variance.
 const (
 	fastShare, middleShare, slowShare = 0.45, 0.35, 0.20
-
-	fastDecay   = 0.98851402035289614 // 1 hour
-	middleDecay = 0.99855698552190264 // 8 hours
-	slowDecay   = 0.99983956213529024 // 3 days
 
 	// clipSigmas bounds what one return may do to the baselines.
 	clipSigmas = 4
@@ -22,16 +20,31 @@ const (
 	leastSigma = 1e-5
 )
 
-// volatility is the usual size of a minute's return: a mix of three exponentially weighted variances of the return with its
+// fading is what is left of the three parts after a bar.
+type fading [3]float64
+
+// fadingOf is the fading of bars of a length: half-lives of an hour, 8 hours and 3 days.
+func fadingOf(bar time.Duration) fading {
+	var f fading
+	for i, halfLife := range [...]time.Duration{time.Hour, 8 * time.Hour, 72 * time.Hour} {
+		f[i] = fixed.Decay(int64(bar), int64(halfLife))
+	}
+	return f
+}
+
+// volatility is the usual size of a bar's return: a mix of three exponentially weighted variances of the return with its
 // hour of the week taken out. Only returns before the one that is judged are in it.
 type volatility struct {
 	fast, middle, slow series.Level
+	fading             fading
 	profile            *season.Profile
-	// minutes counts the returns.
+	// minutes counts the returns, of a minute each where price_anomaly keeps them.
 	minutes uint64
 }
 
-func newVolatility() volatility { return volatility{profile: season.NewProfile(season.HoursOfWeek)} }
+func newVolatility() volatility {
+	return volatility{fading: fadingOf(time.Minute), profile: season.NewProfile(season.HoursOfWeek)}
+}
 
 // level is the volatility apart from the hour of the week.
 func (v *volatility) level() float64 {
@@ -43,12 +56,12 @@ func (v *volatility) season(at schemas.Time) float64 {
 	return v.profile.Factor(season.HourOfWeek(int64(at)))
 }
 
-// sigma is the usual size of a minute's return at a time, never below floor.
+// sigma is the usual size of a bar's return at a time, never below floor.
 func (v *volatility) sigma(at schemas.Time, floor float64) float64 {
 	return max(float64(v.level()*v.season(at)), floor)
 }
 
-// add takes the return of the minute that starts at at.
+// add takes the return of the bar that starts at at.
 func (v *volatility) add(at schemas.Time, r, floor float64) {
 	factor, level := v.season(at), v.level()
 	size := math.Abs(r)
@@ -60,9 +73,9 @@ func (v *volatility) add(at schemas.Time, r, floor float64) {
 	}
 	size /= factor
 	square := float64(size * size)
-	v.fast.Add(fastDecay, square)
-	v.middle.Add(middleDecay, square)
-	v.slow.Add(slowDecay, square)
+	v.fast.Add(v.fading[0], square)
+	v.middle.Add(v.fading[1], square)
+	v.slow.Add(v.fading[2], square)
 	v.minutes++
 }
 

@@ -22,14 +22,6 @@ const (
 	longDecay = 0.9999751987202552
 )
 
-// A minuteBar is what is kept of a member's bar.
-type minuteBar struct {
-	end           schemas.Time
-	volume, close float32
-	trades, rush  uint32
-	complete      bool
-}
-
 // The figures of a bar that are judged.
 const (
 	figureVolume = iota
@@ -50,20 +42,15 @@ func (b *minuteBar) figure(f int) float64 {
 
 // member is one instrument of a basket.
 type member struct {
-	venue, symbol string
-	// ahead holds the bars that came before their minute was judged, ascending.
-	ahead []minuteBar
+	seat
 	// ring holds the last hour: the bar that ends at minute n since the epoch is at n mod 60. Missing minutes are not complete.
 	ring [hourMinutes]minuteBar
 	// means are the figures' long means a minute.
 	means [figures]series.Level
 	legs  []legState
-	// seen is the end of the last bar; unjudged counts minutes since a leg could be judged; spoiled is an hour since the epoch
-	// that stays out of the calibration.
-	seen     schemas.Time
+	// unjudged counts minutes since a leg could be judged; spoiled is an hour since the epoch that stays out of the calibration.
 	unjudged uint32
 	spoiled  int64
-	late     uint32
 	episode  alarm.Episode
 }
 
@@ -93,21 +80,11 @@ func newLegState(window int) legState {
 }
 
 func newMember(venue, symbol string, legs []volumeLeg) *member {
-	m := &member{venue: strings.Clone(venue), symbol: strings.Clone(symbol)}
+	m := &member{seat: newSeat(venue, symbol)}
 	for i := range legs {
 		m.legs = append(m.legs, newLegState(legs[i].window))
 	}
 	return m
-}
-
-func (m *member) key() string { return m.venue + ":" + m.symbol }
-
-// compare orders by venue, then symbol.
-func (m *member) compare(venue, symbol string) int {
-	if c := strings.Compare(m.venue, venue); c != 0 {
-		return c
-	}
-	return strings.Compare(m.symbol, symbol)
 }
 
 func slotOf(at schemas.Time) int { return int(int64(at) / int64(time.Minute) % hourMinutes) }
@@ -118,18 +95,8 @@ func (m *member) take(closed, now schemas.Time) bool {
 		m.ring[slotOf(at)] = minuteBar{end: at}
 	}
 	bar := &m.ring[slotOf(now)]
-	*bar = minuteBar{end: now}
-	n := 0
-	for n < len(m.ahead) && m.ahead[n].end < now {
-		n++
-	}
-	found := n < len(m.ahead) && m.ahead[n].end == now
-	if found {
-		*bar = m.ahead[n]
-		m.seen = now
-		n++
-	}
-	m.ahead = m.ahead[:copy(m.ahead, m.ahead[n:])]
+	var found bool
+	*bar, found = m.pick(now)
 	if bar.complete {
 		for f := range m.means {
 			m.means[f].Add(longDecay, bar.figure(f))
@@ -186,10 +153,7 @@ func (m *member) AppendState(dst []byte) []byte {
 	for i := range m.ring {
 		dst = m.ring[i].appendTo(dst)
 	}
-	dst = pack.Uint(dst, uint64(len(m.ahead)))
-	for i := range m.ahead {
-		dst = m.ahead[i].appendTo(dst)
-	}
+	dst = m.appendAhead(dst)
 	for i := range m.legs {
 		st := &m.legs[i]
 		dst = pack.Float(pack.Uint(dst, st.blocks), st.before)
@@ -215,11 +179,7 @@ func (m *member) RestoreState(src []byte) (rest []byte, err error) {
 	for i := range m.ring {
 		m.ring[i].restore(r)
 	}
-	for range r.Count(maxAhead) {
-		var b minuteBar
-		b.restore(r)
-		m.ahead = append(m.ahead, b)
-	}
+	m.restoreAhead(r)
 	for i := range m.legs {
 		st := &m.legs[i]
 		st.blocks, st.before = r.Uint(), r.Float()
@@ -246,18 +206,4 @@ func (m *member) parts() []keeper {
 		out = append(out, &m.legs[i].model, &m.legs[i].recent, &m.legs[i].calib)
 	}
 	return append(out, &m.episode)
-}
-
-func (b *minuteBar) appendTo(dst []byte) []byte {
-	dst = pack.Bool(dst, b.complete)
-	dst = pack.Int(dst, int64(b.end)/int64(time.Minute))
-	dst = pack.Float32(pack.Float32(dst, b.volume), b.close)
-	return pack.Uint(pack.Uint(dst, uint64(b.trades)), uint64(b.rush))
-}
-
-func (b *minuteBar) restore(r *pack.Reader) {
-	b.complete = r.Bool()
-	b.end = schemas.Time(r.Int() * int64(time.Minute))
-	b.volume, b.close = r.Float32(), r.Float32()
-	b.trades, b.rush = uint32(r.Uint()), uint32(r.Uint())
 }

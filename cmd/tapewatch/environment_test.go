@@ -24,6 +24,8 @@ func TestEveryKnownEnvironmentNameIsTaken(t *testing.T) {
 		"WATCHDOG_MAX_EVENTS_IN_MEMORY": "2000", "UNUSUAL_VOLUME_MULTIPLIER": "4", "PRICE_ANOMALY_THRESHOLD_PCT": "6",
 		"UNUSUAL_VOLUME_CHECK_INTERVAL": "120", "PRICE_ANOMALY_CHECK_INTERVAL": "5",
 		"FUNDING_RATE_THRESHOLD_PCT": "0.2", "FUNDING_RATE_CHECK_INTERVAL": "600",
+		"LIQUIDITY_DROP_THRESHOLD_PCT": "60", "LIQUIDITY_DROP_CHECK_INTERVAL": "5", "CORRELATION_CHANGE_THRESHOLD": "0.6", "CORRELATION_BREAKDOWN_CHECK_INTERVAL": "600",
+		"EXCHANGE_OUTAGE_CHECK_INTERVAL":  "60",
 		"EARNINGS_SURPRISE_THRESHOLD_PCT": "20", "EARNINGS_ANOMALY_CHECK_INTERVAL": "600",
 	}
 	_, names := newSettings()
@@ -100,7 +102,7 @@ func other(v any) []string {
 	case string:
 		return []string{"2m0s", "1m0s", "10s", "2s", "1h0m0s", "24h0m0s", "other"}
 	case []any:
-		return []string{"[1s, 1m]", "[1m]", "[a]", "[{name: a, members: [x:A-B, x:C-D]}]"}
+		return []string{"[1s, 1m]", "[1m]", "[a]", "[a/b]", "[{name: a, members: [x:A-B, x:C-D]}]"}
 	case map[string]any:
 		return []string{"{a: [x:A-B]}", "{a: b}", "{a: 1}"}
 	}

@@ -203,11 +203,17 @@ func message(kind, key string, at schemas.Time, n int, a *arguments) (schemas.Me
 		return &schemas.Gap{Meta: meta, Channel: a.values["channel"], From: a.time("from"), To: a.time("to"), Cause: "sequence"}, nil
 	case "bar":
 		return bar(meta, at, a)
+	case "book":
+		return book(meta, a)
+	case "health":
+		return health(meta, a), nil
+	case "status":
+		return status(meta, a)
 	}
 	if m := reference(kind, meta, at, a); m != nil {
 		return m, nil
 	}
-	return nil, fmt.Errorf("kind %q: it must be trade, bar, earnings, funding, interest, mark, transfer, gap or tick", kind)
+	return nil, fmt.Errorf("kind %q: it must be trade, bar, book, health, status, earnings, funding, interest, mark, transfer, gap or tick", kind)
 }
 
 // bar is a bar that ends at the line's time, one minute long unless length= says otherwise.

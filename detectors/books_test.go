@@ -1,0 +1,77 @@
+package detectors
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+// bookOf is a ladder of a tenth of a percent around a price; each side's levels hold that much.
+func bookOf(i int, seq uint64, at schemas.Time, price float64, levels int, bid, ask float64) *schemas.BookSnapshot {
+	b := &schemas.BookSnapshot{
+		Meta:  &schemas.Meta{Source: "test", Venue: "v", Symbol: fmt.Sprintf("S%d-USD", i), Sequence: seq, EventTime: int64(at), ReceiveTime: int64(at)},
+		Depth: 20, Updates: 1,
+	}
+	for k := range levels {
+		d := price * 0.001 * (float64(k) + 0.5)
+		b.Bids = append(b.Bids, &schemas.Level{Price: decimalOf(price - d), Quantity: decimalOf(bid)})
+		b.Asks = append(b.Asks, &schemas.Level{Price: decimalOf(price + d), Quantity: decimalOf(ask)})
+	}
+	return b
+}
+
+// books makes a seeded tape of the books of two instruments: their depth breathes, thins out on one side or both, for moments or
+// minutes, the price falls with it or does not; with gaps, silences, rebuilt books, truncated ones and late ones.
+func books(r *rand.Rand, hours int) []schemas.Message {
+	hours = min(hours, 62) // a step is a second, and laws run often
+	var out []schemas.Message
+	price, depth := [2]float64{100, 2000}, [2]float64{10, 3}
+	var cut [2][2]float64
+	var left [2]int
+	seq := uint64(0)
+	for at := t0; at < t0.Add(time.Duration(hours)*time.Hour); at = at.Add(10 * time.Second) {
+		out = append(out, &schemas.Tick{Source: "test", Time: int64(at)})
+		for i := range price {
+			price[i] *= 1 + 0.0002*r.NormFloat64()
+			depth[i] *= 1 + 0.02*r.NormFloat64() + 0.002*(5-depth[i])/5
+			depth[i] = min(max(depth[i], 1), 30)
+			if left[i]--; left[i] <= 0 && r.IntN(400) == 0 {
+				left[i] = 1 + r.IntN(20)
+				cut[i] = [2]float64{r.Float64(), r.Float64()}
+				cut[i][r.IntN(2)] = 1
+				if r.IntN(8) == 0 {
+					price[i] *= 0.97
+				}
+			}
+			bid, ask := depth[i], depth[i]
+			if left[i] > 0 {
+				bid, ask = bid*cut[i][0], ask*cut[i][1]
+			}
+			seq++
+			levels, when := 12, at.Add(time.Duration(1+r.IntN(9999))*time.Millisecond)
+			switch r.IntN(500) {
+			case 0:
+				levels = 6
+			case 1:
+				when = at.Add(-time.Duration(r.IntN(100)) * time.Second)
+			case 2:
+				continue
+			}
+			b := bookOf(i, seq, when, price[i], levels, bid*(0.9+0.2*r.Float64()), ask*(0.9+0.2*r.Float64()))
+			if r.IntN(1000) == 0 {
+				b.Meta.Flags = flagSnapshot
+			}
+			if levels == 6 {
+				b.Depth = 6
+			}
+			out = append(out, b)
+			if r.IntN(1000) == 0 {
+				g := &schemas.Meta{Source: "test", Venue: "v", Symbol: b.Meta.Symbol, EventTime: int64(when)}
+				out = append(out, &schemas.Gap{Meta: g, Channel: "book", From: int64(at), Cause: "sequence"})
+			}
+		}
+	}
+	return append(out, &schemas.Tick{Source: "test", Time: int64(t0.Add(time.Duration(hours) * time.Hour).Add(time.Hour))})
+}

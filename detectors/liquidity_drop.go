@@ -1,0 +1,503 @@
+package detectors
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/tapewatch/tapewatch/internal/alarm"
+	"github.com/tapewatch/tapewatch/internal/calibration"
+	"github.com/tapewatch/tapewatch/internal/dedup"
+	"github.com/tapewatch/tapewatch/internal/fixed"
+	"github.com/tapewatch/tapewatch/internal/pack"
+	"github.com/tapewatch/tapewatch/internal/season"
+	"github.com/tapewatch/tapewatch/internal/series"
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+const (
+	liquidityDropName    = "liquidity_drop"
+	liquidityDropVersion = 1
+)
+
+// The book is looked at once a second of event time, as its last snapshot left it: how often a source publishes one plays no part.
+func init() {
+	layout, err := calibration.NewLayout(0.05, 6)
+	if err != nil {
+		panic(err)
+	}
+	processor.Register(processor.Spec[liquidityDropConfig]{
+		Name:    liquidityDropName,
+		Kind:    processor.Watchdog,
+		Summary: "Depth of a book near its price that went and stays away.",
+		Version: liquidityDropVersion,
+		Input:   schemas.MarketBooks,
+		Output:  schemas.Events,
+		Step:    time.Second,
+		Defaults: liquidityDropConfig{
+			ThresholdPct: 50, BandPct: 1, NearPct: 0.1, Persist: processor.Duration(5 * time.Second), CheckInterval: processor.Duration(time.Second),
+			Recovery: processor.Duration(time.Minute), Notional: 100_000, BudgetDays: 1, AdaptiveRate: 0.2,
+			CoolDown: processor.Duration(10 * time.Minute), QuietFor: processor.Duration(30 * time.Second),
+		},
+		New: func(c liquidityDropConfig, key processor.Key) processor.Processor {
+			// Population, version 1: no book of more than minutes is at hand to measure it on. A third and a half gone for five
+			// seconds stand for once a day and once a week; what they raise is low until the key's own history speaks.
+			return newLiquidityDrop(c, key, &calibration.Plan{
+				Layout: layout, Population: calibration.Population{Version: 1, Daily: 0.4, Weekly: 0.7}, Rate: 1 / c.BudgetDays, Eta: c.AdaptiveRate,
+			})
+		},
+	})
+}
+
+// liquidityDropConfig is the configuration of liquidity_drop.
+type liquidityDropConfig struct {
+	ThresholdPct  float64            `koanf:"threshold_pct" json:"threshold_pct" doc:"Share of a side's usual depth that must be gone for an event, in percent."`
+	BandPct       float64            `koanf:"band_pct" json:"band_pct" doc:"Depth counts within this distance of the mid price, in percent. A book that ends inside it is a lower bound and raises nothing: the source must publish enough levels."`
+	NearPct       float64            `koanf:"near_pct" json:"near_pct" doc:"A second, narrower band for the evidence, in percent."`
+	Persist       processor.Duration `koanf:"persist" json:"persist" doc:"How long depth must be gone, in event time: the smallest drop within it counts. Whole seconds, at most 60."`
+	CheckInterval processor.Duration `koanf:"check_interval" json:"check_interval" doc:"How often drops are judged, in event time; whole seconds."`
+	Recovery      processor.Duration `koanf:"recovery" json:"recovery" doc:"A drop beyond the threshold is critical when less than 80 % of the depth is back after this time."`
+	Notional      float64            `koanf:"notional" json:"notional" doc:"Size of the order whose slippage is stated, in units of the quote currency."`
+	Strict        bool               `koanf:"strict" json:"strict" doc:"Raise events by threshold_pct alone."`
+	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days from which a drop below threshold_pct, but of 0.4 of it, raises a low or medium event."`
+	AdaptiveRate  float64            `koanf:"adaptive_rate" json:"adaptive_rate" doc:"Step of the adaptive correction of the calibrated threshold, 0 (off) to 0.5."`
+	CoolDown      processor.Duration `koanf:"cool_down" json:"cool_down" doc:"Quiet time after an episode, which only a rise of two severities breaks."`
+	QuietFor      processor.Duration `koanf:"quiet_for" json:"quiet_for" doc:"How long depth must be back before an episode is resolved; whole seconds."`
+}
+
+// Validate checks the settings.
+func (c liquidityDropConfig) Validate() error {
+	whole := func(d processor.Duration) bool { return d >= processor.Duration(time.Second) && d.D()%time.Second == 0 }
+	switch {
+	case !(c.ThresholdPct > 0 && c.ThresholdPct < 100):
+		return fmt.Errorf("liquidity_drop.threshold_pct is %v: it must be greater than 0 and less than 100", c.ThresholdPct)
+	case !(c.BandPct > 0 && c.BandPct <= 20):
+		return fmt.Errorf("liquidity_drop.band_pct is %v: it must be greater than 0 and at most 20", c.BandPct)
+	case !(c.NearPct > 0 && c.NearPct <= c.BandPct):
+		return fmt.Errorf("liquidity_drop.near_pct is %v: it must be greater than 0 and at most band_pct (%v)", c.NearPct, c.BandPct)
+	case !whole(c.Persist) || c.Persist.D() > longestLeast*time.Second:
+		return fmt.Errorf("liquidity_drop.persist is %v: it must be whole seconds, 1s to 60s", c.Persist.D())
+	case !whole(c.CheckInterval):
+		return fmt.Errorf("liquidity_drop.check_interval is %v: it must be whole seconds, at least 1s", c.CheckInterval.D())
+	case c.Recovery <= 0:
+		return fmt.Errorf("liquidity_drop.recovery is %v: it must be greater than zero", c.Recovery.D())
+	case !(c.Notional > 0 && c.Notional <= 1e12):
+		return fmt.Errorf("liquidity_drop.notional is %v: it must be greater than 0 and at most 1e12", c.Notional)
+	case !(c.BudgetDays >= 0.1 && c.BudgetDays <= 365):
+		return fmt.Errorf("liquidity_drop.budget_days is %v: it must be 0.1 to 365", c.BudgetDays)
+	case !(c.AdaptiveRate >= 0 && c.AdaptiveRate <= 0.5):
+		return fmt.Errorf("liquidity_drop.adaptive_rate is %v: it must be 0 to 0.5", c.AdaptiveRate)
+	case c.CoolDown < 0:
+		return fmt.Errorf("liquidity_drop.cool_down is %v: it must not be negative", c.CoolDown.D())
+	case !whole(c.QuietFor):
+		return fmt.Errorf("liquidity_drop.quiet_for is %v: it must be whole seconds, at least 1s", c.QuietFor.D())
+	}
+	return nil
+}
+
+// liquidityDrop watches the book of one instrument.
+type liquidityDrop struct {
+	cfg   liquidityDropConfig
+	key   processor.Key
+	rules alarm.Rules
+	plan  *calibration.Plan
+	bands bands
+
+	seen dedup.Recent
+	view bookView
+	// mids are those of the last five seconds, whose median the bands are laid around; path those of the last minute.
+	mids *series.Window
+	path *series.Window
+	// seconds counts the samples; season is how far the hour of the week has moved the depth since the first one, logarithms.
+	seconds uint64
+	season  float64
+	sampled schemas.Time
+	profile *season.Profile
+	slow    series.Level
+	sides   [bookSides]bookSide
+	spread  lasting
+	late    uint32
+	// unjudged counts the seconds since the last one that could be judged.
+	unjudged uint32
+	calib    calibration.Leg
+	episode  alarm.Episode
+	// struck are the sides whose drop reached the knob in the running episode.
+	struck     [bookSides]bool
+	duplicates uint64 // no state
+}
+
+// A bookSide is the baselines of one side.
+type bookSide struct {
+	band       lasting
+	near, slip series.EW
+}
+
+// A lasting series is the baseline of a logarithm, and how far the last seconds lay off it.
+type lasting struct {
+	level series.EW
+	off   least
+}
+
+var _ processor.Deduplicator = (*liquidityDrop)(nil)
+
+func (l *liquidityDrop) Duplicates() uint64 { return l.duplicates }
+
+func newLiquidityDrop(c liquidityDropConfig, key processor.Key, plan *calibration.Plan) *liquidityDrop {
+	l := &liquidityDrop{
+		cfg: c, key: key, plan: plan,
+		rules: alarm.Rules{Need: 1, Of: 1, ExitBars: max(int(c.QuietFor/c.CheckInterval), 1), CoolDown: int64(c.CoolDown)},
+		bands: bands{near: c.NearPct / 100, band: c.BandPct / 100, notional: c.Notional},
+		mids:  series.NewWindow(5), path: series.NewWindow(moveSeconds + 1), profile: season.NewProfile(season.HoursOfWeek),
+	}
+	persist := int(c.Persist.D() / time.Second)
+	for i := range l.sides {
+		l.sides[i].band.off = newLeast(persist)
+	}
+	l.spread.off = newLeast(persist)
+	return l
+}
+
+// flagSnapshot marks the first book after its source had to build it anew.
+const flagSnapshot = 1
+
+func (l *liquidityDrop) OnRecord(rec schemas.Record, _ processor.Emit) {
+	switch m := rec.Message.(type) {
+	case *schemas.BookSnapshot:
+		if l.seen.Seen(m.Meta) {
+			l.duplicates++
+			return
+		}
+		if rec.Late || rec.Time < l.view.at {
+			l.late++
+			return
+		}
+		if m.Meta.Flags&flagSnapshot != 0 {
+			l.restart()
+		}
+		if v, ok := l.bands.view(m, rec.Time, l.mids.Median()); ok {
+			l.view = v
+		}
+	case *schemas.Gap:
+		if m.Channel == "book" || m.Channel == "all" || m.Channel == "" {
+			l.view = bookView{}
+			l.restart()
+			l.calib.Interrupt()
+		}
+	}
+}
+
+// restart forgets how long depth has been gone; the baselines stay.
+func (l *liquidityDrop) restart() {
+	for i := range l.sides {
+		l.sides[i].band.off.clear()
+	}
+	l.spread.off.clear()
+	l.mids.Clear()
+	l.path.Clear()
+}
+
+// staleAfter is how long a book that is not published anew is taken to be unchanged.
+const staleAfter = 10 * time.Second
+
+func (l *liquidityDrop) OnTime(now schemas.Time, emit processor.Emit) {
+	if l.view.at == 0 || now.Sub(l.view.at) > staleAfter {
+		if l.view.at != 0 {
+			l.view = bookView{}
+			l.restart()
+			l.calib.Interrupt()
+		}
+		l.idle(now, emit)
+		return
+	}
+	l.mids.Add(l.view.mid)
+	l.path.Add(l.view.mid)
+	l.follow(now)
+	known := l.measure()
+	if now%schemas.Time(l.cfg.CheckInterval) == 0 {
+		if known {
+			l.judge(now, emit)
+		} else {
+			l.idle(now, emit)
+		}
+	}
+	l.learn(now)
+}
+
+// idle passes a moment that cannot be judged. An episode that could not be judged for ten minutes ends.
+func (l *liquidityDrop) idle(now schemas.Time, emit processor.Emit) {
+	if l.unjudged++; l.unjudged < 600 || l.episode.Phase() != alarm.Active {
+		return
+	}
+	if l.episode.Withdraw(int64(now)) == alarm.Resolve {
+		l.report(now, liquidityVerdict{severity: l.episode.Peak(), notes: []string{"no_data"}}, schemas.Resolved, emit)
+		l.struck = [bookSides]bool{}
+	}
+}
+
+// follow moves the season. Only its change within one state of the profile counts, so that what the profile learns moves nothing.
+func (l *liquidityDrop) follow(now schemas.Time) {
+	if l.sampled != 0 && now.Sub(l.sampled) < time.Hour {
+		l.season += l.profile.Smooth(int64(now)) - l.profile.Smooth(int64(l.sampled))
+	}
+	l.sampled = now
+}
+
+const (
+	// baselineLeast is the weight that a baseline needs before anything is judged by it: a minute.
+	baselineLeast = 55
+	// bookDecay fades the baselines by a second: half-life 10 min; slowBookDecay the level that the season is apart from: 7 days.
+	bookDecay     = 0.99884543980218866
+	slowBookDecay = 0.99999885392309
+	// bookClip bounds what a second may do to a baseline, in its standard deviations and at least bookFloor.
+	bookClip, bookFloor = 3, 0.02
+	// nothing is the logarithm that stands for no depth at all.
+	nothing = -30
+)
+
+func logOf(v float64) float64 {
+	if v <= 0 {
+		return nothing
+	}
+	return max(fixed.Ln(v), nothing)
+}
+
+// known says whether the baseline has seen enough.
+func (s *lasting) known() bool { return s.level.Weight() >= baselineLeast }
+
+// measure puts the second's deviations into the windows and says whether both sides can be judged.
+func (l *liquidityDrop) measure() bool {
+	known := false
+	for i := range l.sides {
+		s, v := &l.sides[i], &l.view.sides[i]
+		if v.truncated {
+			s.band.off.clear()
+			continue
+		}
+		if s.band.known() {
+			s.band.off.push(s.band.level.Mean() - (logOf(v.band) - l.season))
+			_, full := s.band.off.value()
+			known = known || full
+		}
+	}
+	if l.spread.known() && l.view.spreadBp > 0 {
+		l.spread.off.push(logOf(l.view.spreadBp) - l.spread.level.Mean())
+	}
+	return known
+}
+
+// learn puts the second into the baselines, after it was judged.
+func (l *liquidityDrop) learn(now schemas.Time) {
+	if l.view.sides[bidSide].truncated && l.view.sides[askSide].truncated {
+		return
+	}
+	sum, n := 0.0, 0.0
+	for i := range l.sides {
+		s, v := &l.sides[i], &l.view.sides[i]
+		if v.truncated {
+			continue
+		}
+		if v.band > 0 {
+			x := logOf(v.band)
+			s.band.level.AddClipped(bookDecay, x-l.season, bookClip, bookFloor)
+			sum, n = sum+x, n+1
+		}
+		if v.near > 0 {
+			s.near.AddClipped(bookDecay, logOf(v.near), bookClip, bookFloor)
+		}
+		if v.slippage > 0 {
+			s.slip.AddClipped(bookDecay, logOf(v.slippage), bookClip, bookFloor)
+		}
+	}
+	if l.view.spreadBp > 0 {
+		l.spread.level.AddClipped(bookDecay, logOf(l.view.spreadBp), bookClip, bookFloor)
+	}
+	if n > 0 {
+		x := sum / n
+		if l.slow.Weight() > 0 {
+			l.profile.Add(season.HourOfWeek(int64(now)), season.Hour(int64(now)), min(max(x-l.slow.Mean(), -2), 2))
+		}
+		l.slow.Add(slowBookDecay, x)
+	}
+	l.seconds++
+}
+
+const (
+	deepDrop = 0.8 // share gone that is critical by itself
+	backAt   = 0.8 // share of the depth that must be back after the recovery time
+	wideBy   = 3   // spread over its baseline that makes a drop high
+	fastMove = 2   // move of the mid over the last minute that makes a drop critical, percent
+	// moveSeconds is the window of that move.
+	moveSeconds = 60
+)
+
+// A liquidityVerdict is what a moment says.
+type liquidityVerdict struct {
+	severity alarm.Severity
+	legs     []string
+	notes    []string
+	side     int
+	// gone is the share of the depth of that side that has been gone for the whole window, score its logarithm; latest the larger
+	// share of both sides now.
+	gone, score, latest float64
+}
+
+// share turns a logarithmic deviation into the share that is gone.
+func share(off float64) float64 { return 1 - fixed.Exp(-off) }
+
+// weigh looks at the smallest drop of the window on each side.
+func (l *liquidityDrop) weigh(now schemas.Time) liquidityVerdict {
+	var v liquidityVerdict
+	knob := l.cfg.ThresholdPct / 100
+	hits := 0
+	for i := range l.sides {
+		off := &l.sides[i].band.off
+		lasted, ok := off.value()
+		if !ok {
+			continue
+		}
+		if share(lasted) >= knob {
+			hits++
+			l.struck[i] = true
+		}
+		if lasted > v.score {
+			v.score, v.side = lasted, i
+		}
+		v.latest = max(v.latest, share(off.latest()))
+	}
+	v.gone = share(v.score)
+	if hits > 0 {
+		v.severity, v.legs = alarm.Medium, append(v.legs, "depth")
+		l.aggravate(hits, &v)
+	} else if threshold, _ := l.calib.Threshold(); !l.cfg.Strict && v.gone >= float64(alarm.EffectFloor*knob) && v.score >= threshold {
+		v.severity, v.legs = alarm.Low, append(v.legs, "rare_depth")
+		if l.calib.ReturnDays(l.plan, v.score) >= rareDays {
+			v.severity = alarm.Medium
+		}
+	}
+	l.recovery(now, &v)
+	return v
+}
+
+// rareDays is the return period from which rarity alone is medium.
+const rareDays = 7
+
+// aggravate raises a drop beyond the knob by what else is wrong with the book.
+func (l *liquidityDrop) aggravate(hits int, v *liquidityVerdict) {
+	if hits == bookSides {
+		v.raise(alarm.High, "both_sides")
+	}
+	if wide, ok := l.spread.off.value(); ok && fixed.Exp(wide) >= wideBy {
+		v.raise(alarm.High, "spread")
+	}
+	if v.gone >= deepDrop {
+		v.raise(alarm.Critical, "deep")
+	}
+	if math.Abs(l.movePct()) >= fastMove {
+		v.raise(alarm.Critical, "fast_move")
+	}
+}
+
+func (v *liquidityVerdict) raise(to alarm.Severity, leg string) {
+	v.severity = max(v.severity, to)
+	v.legs = append(v.legs, leg)
+}
+
+// recovery is the resilience of the book: a drop beyond the knob of which too much is still gone after the recovery time.
+func (l *liquidityDrop) recovery(now schemas.Time, v *liquidityVerdict) {
+	if l.episode.Phase() != alarm.Active || now.Sub(schemas.Time(l.episode.Onset())) < l.cfg.Recovery.D() {
+		return
+	}
+	for i := range l.sides {
+		if lasted, ok := l.sides[i].band.off.value(); ok && l.struck[i] && share(lasted) > 1-backAt {
+			v.raise(alarm.Critical, "not_back")
+			return
+		}
+	}
+}
+
+// movePct is the move of the mid over the last minute, in percent.
+func (l *liquidityDrop) movePct() float64 {
+	past, last := l.path.Last(l.path.Len()-1), l.path.Last(0)
+	if past == 0 {
+		return 0
+	}
+	return float64(100*(last-past)) / past
+}
+
+// judge moves the episode.
+func (l *liquidityDrop) judge(now schemas.Time, emit processor.Emit) {
+	l.unjudged = 0
+	v := l.weigh(now)
+	enter := v.severity > alarm.None
+	s := alarm.Signal{
+		At: int64(now), Enter: enter, Hard: enter, Severity: v.severity,
+		Stay: v.latest >= float64(alarm.DefaultExitRatio*l.cfg.ThresholdPct/100),
+	}
+	switch l.episode.Step(l.rules, s) {
+	case alarm.Open:
+		l.report(now, v, schemas.Open, emit)
+	case alarm.Update:
+		l.report(now, v, schemas.Update, emit)
+	case alarm.Resolve:
+		v.severity = l.episode.Peak()
+		l.report(now, v, schemas.Resolved, emit)
+	case alarm.Unchanged:
+	}
+	if l.episode.Phase() != alarm.Active {
+		l.struck = [bookSides]bool{}
+	}
+	l.calib.Observe(l.plan, int64(now)-1, v.score)
+}
+
+const liquidityDropLayout = 1
+
+func (l *liquidityDrop) AppendState(dst []byte) []byte {
+	dst = append(dst, liquidityDropLayout)
+	dst = l.seen.Append(dst)
+	dst = l.view.appendTo(dst)
+	dst = pack.Uint(dst, l.seconds)
+	dst = pack.Float(dst, l.season)
+	dst = pack.Int(dst, int64(l.sampled))
+	dst = pack.Uint(pack.Uint(dst, uint64(l.late)), uint64(l.unjudged))
+	for i := range l.sides {
+		dst = pack.Bool(dst, l.struck[i])
+		dst = l.sides[i].band.off.appendTo(dst)
+	}
+	dst = l.spread.off.appendTo(dst)
+	return appendAll(dst, l.parts()...)
+}
+
+func (l *liquidityDrop) RestoreState(src []byte) error {
+	r := pack.NewReader(src)
+	if v := r.Byte(); v != liquidityDropLayout {
+		return fmt.Errorf("state layout of liquidity_drop is %d: it must be %d", v, liquidityDropLayout)
+	}
+	l.seen.Restore(r)
+	l.view.restore(r)
+	l.seconds = r.Uint()
+	l.season = r.Float()
+	l.sampled = schemas.Time(r.Int())
+	l.late, l.unjudged = uint32(r.Uint()), uint32(r.Uint())
+	for i := range l.sides {
+		l.struck[i] = r.Bool()
+		l.sides[i].band.off.restore(r)
+	}
+	l.spread.off.restore(r)
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("reading the state of liquidity_drop: %w", err)
+	}
+	if _, err := restoreAll(r.Rest(), l.parts()...); err != nil {
+		return fmt.Errorf("reading the baselines of liquidity_drop: %w", err)
+	}
+	return nil
+}
+
+func (l *liquidityDrop) parts() []keeper {
+	out := []keeper{l.mids, l.path, l.profile, &l.slow, &l.spread.level, &l.calib, &l.episode}
+	for i := range l.sides {
+		s := &l.sides[i]
+		out = append(out, &s.band.level, &s.near, &s.slip)
+	}
+	return out
+}

@@ -1,0 +1,113 @@
+package detectors
+
+import (
+	"math"
+	"strings"
+	"time"
+
+	"github.com/tapewatch/tapewatch/internal/fixed"
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+// report publishes an event of the episode.
+func (l *liquidityDrop) report(now schemas.Time, v liquidityVerdict, status string, emit processor.Emit) {
+	emit(&schemas.Event{
+		Type: liquidityDropName, Severity: v.severity.String(), Status: status, Assets: assetsOf(l.key.Symbol), EventTime: int64(now),
+		DedupKey:    schemas.DedupKey(liquidityDropName, liquidityDropVersion, l.key.String(), schemas.Time(l.episode.Onset())),
+		Description: l.sentence(v, status), Evidence: l.explain(now, v),
+	})
+	l.late = 0
+}
+
+func (l *liquidityDrop) explain(now schemas.Time, v liquidityVerdict) *schemas.Evidence {
+	ev := &schemas.Evidence{
+		WindowStart: int64(now.Add(-l.cfg.Persist.D())), WindowEnd: int64(now), LateRecords: l.late, SampleSize: l.seconds,
+		Calibrated: l.calib.Days() >= calibratedDays, Legs: v.legs, Notes: v.notes,
+		Threshold: new(l.cfg.ThresholdPct), ThresholdOrigin: originKnob,
+	}
+	for i := range l.sides {
+		if l.view.sides[i].truncated {
+			ev.Notes = append(ev.Notes, "truncated:"+sideName(i))
+		}
+	}
+	if firstOf(v.legs) == "rare_depth" {
+		t, from := l.calib.Threshold()
+		ev.Threshold, ev.ThresholdOrigin = new(100*share(t)), origin(from)
+	}
+	if l.view.at == 0 {
+		return ev
+	}
+	s := &l.sides[v.side]
+	expected := fixed.Exp(s.band.level.Mean() + l.season)
+	ev.Value, ev.Expected, ev.Ratio = new(100*v.gone), new(0.0), new(1-v.gone)
+	if scale := s.band.level.Var(); scale > 0 {
+		ev.Z = new(v.score / math.Sqrt(scale))
+	}
+	if days := l.calib.ReturnDays(l.plan, v.score); days > 0 {
+		days = min(days, longestDays)
+		ev.ReturnPeriodDays, ev.P = new(days), new(min(1/(days*secondsOfDay), 1))
+	}
+	for _, off := range s.band.off.list() {
+		ev.Series = append(ev.Series, 100*share(off))
+	}
+	ev.Measures = l.measures(v, expected)
+	return ev
+}
+
+// secondsOfDay is how often a day judges.
+const secondsOfDay = 24 * 60 * 60
+
+func (l *liquidityDrop) measures(v liquidityVerdict, expected float64) []*schemas.Measure {
+	asset := strings.Join(assetsOf(l.key.Symbol)[:1], "")
+	s, view := &l.sides[v.side], &l.view.sides[v.side]
+	var list measures
+	list.add("current_depth", view.band, asset)
+	list.add("avg_depth", expected, asset)
+	list.add("drop_pct", 100*v.gone, "percent")
+	list.add("depth_ratio", 1-v.gone, "")
+	list.add("threshold_pct", l.cfg.ThresholdPct, "percent")
+	list.add("band_pct", l.cfg.BandPct, "percent")
+	list.add("time_window_seconds", l.cfg.Persist.D().Seconds(), "seconds")
+	for i := range l.sides {
+		if l.sides[i].band.off.n > 0 {
+			list.add(sideName(i)+"_drop_pct", 100*share(l.sides[i].band.off.latest()), "percent")
+		}
+	}
+	list.add("near_depth", view.near, asset)
+	list.add("near_avg_depth", fixed.Exp(s.near.Mean()), asset)
+	list.add("spread_bp", l.view.spreadBp, "bp")
+	list.add("spread_avg_bp", fixed.Exp(l.spread.level.Mean()), "bp")
+	if view.slippage >= 0 {
+		list.add("slippage_bp", view.slippage, "bp")
+	}
+	if s.slip.Weight() > 0 {
+		list.add("slippage_avg_bp", fixed.Exp(s.slip.Mean()), "bp")
+	}
+	list.add("slippage_notional", l.cfg.Notional, "")
+	list.add("mid", l.view.mid, "")
+	list.add("mid_change_pct", l.movePct(), "percent")
+	list.add("season", fixed.Exp(l.season), "")
+	return list
+}
+
+func (l *liquidityDrop) sentence(v liquidityVerdict, status string) string {
+	name := "the book of " + l.key.Symbol + " on " + l.key.Venue
+	if status == schemas.Resolved {
+		if l.view.at == 0 || len(v.notes) > 0 {
+			return "Nothing was heard of " + name + " for ten minutes: the episode ends."
+		}
+		return "Depth is back in " + name + ", within " + number(l.cfg.BandPct, 3) + " % of " + number(l.view.mid, 8) + "."
+	}
+	s := number(100*v.gone, 3) + " % of the usual " + sideName(v.side) + " depth within " + number(l.cfg.BandPct, 3) + " % of the mid is gone in " + name +
+		" for at least " + briefly(l.cfg.Persist.D())
+	return strings.ToUpper(s[:1]) + s[1:] + " (" + strings.Join(v.legs, ", ") + ")."
+}
+
+// briefly prints a duration without empty parts.
+func briefly(d time.Duration) string {
+	if d < time.Minute {
+		return number(d.Seconds(), 6) + " s"
+	}
+	return span(d)
+}

@@ -1,0 +1,324 @@
+package detectors
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tapewatch/tapewatch/internal/alarm"
+	"github.com/tapewatch/tapewatch/internal/pack"
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+// States of a venue in VenueStatus.
+const (
+	stateOnline      = "online"
+	stateDegraded    = "degraded"
+	stateMaintenance = "maintenance"
+	stateDown        = "down"
+)
+
+// A report is what one reporter last said of one part of the venue.
+type report struct {
+	reporter, scope, state string
+	at, starts, ends       schemas.Time
+	// probes are the last three answers: 0 good, 1 slow, 2 not 200, 3 none.
+	probes [3]uint8
+	http   uint32
+	answer uint64 // ns
+}
+
+const (
+	// maxReports bounds the reports of a venue.
+	maxReports = 64
+	// reportStale is how long a report counts that nobody renews.
+	reportStale = 24 * time.Hour
+)
+
+// hear takes a status.
+func (x *exchangeOutage) hear(at schemas.Time, m *schemas.VenueStatus) {
+	i, found := slices.BinarySearchFunc(x.reports, m, func(r report, m *schemas.VenueStatus) int {
+		return cmp.Or(strings.Compare(r.reporter, m.Reporter), strings.Compare(r.scope, m.Scope))
+	})
+	if !found {
+		if len(x.reports) == maxReports {
+			return
+		}
+		x.reports = slices.Insert(x.reports, i, report{reporter: strings.Clone(m.Reporter), scope: strings.Clone(m.Scope)})
+	}
+	r := &x.reports[i]
+	if at < r.at {
+		x.late++
+		return
+	}
+	if r.state != m.State {
+		r.state = strings.Clone(m.State)
+	}
+	r.at, r.starts, r.ends = at, schemas.Time(m.Starts), schemas.Time(m.Ends)
+	r.http, r.answer = m.GetHttpStatus(), m.GetResponseNs()
+	if m.Reporter == "probe" {
+		copy(r.probes[1:], r.probes[:])
+		r.probes[0] = x.grade(m)
+	}
+}
+
+// grade is how bad a probe's answer is.
+func (x *exchangeOutage) grade(m *schemas.VenueStatus) uint8 {
+	switch {
+	case m.HttpStatus != nil && m.GetHttpStatus() != 200:
+		return 2
+	case m.State == stateDown:
+		return 3
+	case m.GetResponseNs() > uint64(x.cfg.SlowAnswer), m.State == stateDegraded:
+		return 1
+	}
+	return 0
+}
+
+// expire drops what is over.
+func (x *exchangeOutage) expire(now schemas.Time) {
+	if len(x.reports) == 0 {
+		return
+	}
+	x.reports = slices.DeleteFunc(x.reports, func(r report) bool {
+		return now.Sub(r.at) > reportStale && r.ends <= now || r.ends != 0 && r.ends <= now || r.state == stateOnline && r.probes == [3]uint8{}
+	})
+}
+
+// whole says that the report is about the whole venue.
+func (r *report) whole() bool { return r.scope == "" || r.scope == "all" }
+
+// severity of a report now; a probe's is that of two out of its last three answers.
+func (r *report) severity(now schemas.Time) (alarm.Severity, string) {
+	if r.reporter == "probe" {
+		p := r.probes
+		slices.Sort(p[:])
+		switch p[1] {
+		case 0:
+			return alarm.None, ""
+		case 1:
+			return alarm.Medium, "probe"
+		}
+		return alarm.High, "probe"
+	}
+	s := alarm.None
+	switch {
+	case r.state == stateMaintenance && r.starts <= now:
+		return alarm.Low, "maintenance"
+	case r.state == stateDown:
+		s = alarm.High
+	case r.state == stateDegraded:
+		s = alarm.Medium
+	}
+	if s > alarm.None && !r.whole() {
+		s--
+	}
+	return s, "status"
+}
+
+// Legs of a silence.
+const (
+	legHeartbeat = "heartbeat"
+	legPooled    = "pooled_silence"
+	legTimeout   = "silence_timeout"
+	legSymbol    = "symbol_silence"
+	legReconnect = "reconnects"
+)
+
+// An outageVerdict is what a second says.
+type outageVerdict struct {
+	severity alarm.Severity
+	legs     []string
+	notes    []string
+	see      sight
+	// out says that the venue is silent, stay that the running episode goes on.
+	out, stay bool
+	// Scores: of the heartbeat, of the symbols together and of the worst one; the threshold of the pooled one.
+	heartbeat, pooled, worst, threshold float64
+	// silence is how long nothing has come.
+	silence time.Duration
+	symbol  string // the worst one
+}
+
+const (
+	// timeoutPhi is the least pooled phi at which a timeout means anything: symbols that trade now and then are silent often.
+	timeoutPhi = 4
+	// halfShare of symbol_phi is what half of the symbols must reach together.
+	halfShare = 0.75
+	// flapping is how many reconnects of late make a degraded venue.
+	flapping = 3
+	// longestHealth is the health interval up to which heartbeats are judged: slower ones are no heartbeats.
+	longestHealth = 5 * time.Second
+)
+
+func (v *outageVerdict) raise(to alarm.Severity, leg string) {
+	v.severity = max(v.severity, to)
+	v.legs = append(v.legs, leg)
+}
+
+// weigh looks at every leg.
+func (x *exchangeOutage) weigh(now schemas.Time, see sight) outageVerdict {
+	v := outageVerdict{see: see}
+	if see != unknown {
+		x.weighSilence(now, &v)
+		x.weighSymbols(now, &v)
+		for i := range x.vantages {
+			if x.vantages[i].flaps >= flapping {
+				v.raise(alarm.Medium, legReconnect)
+			}
+		}
+	}
+	maintenance := false
+	for i := range x.reports {
+		s, leg := x.reports[i].severity(now)
+		if s == alarm.None {
+			continue
+		}
+		v.stay = true
+		maintenance = maintenance || leg == "maintenance" && x.reports[i].whole()
+		if !slices.Contains(v.legs, leg) {
+			v.legs = append(v.legs, leg)
+		}
+		v.severity = max(v.severity, s)
+	}
+	if maintenance { // announced: whatever it brings is expected
+		v.severity = min(v.severity, alarm.Low)
+	}
+	if see == alone && v.out {
+		v.notes = append(v.notes, "no_other_connection")
+	}
+	return v
+}
+
+// weighSilence looks for an outage.
+func (x *exchangeOutage) weighSilence(now schemas.Time, v *outageVerdict) {
+	v.silence = max(now.Sub(x.heard), 0)
+	v.threshold = x.cfg.PooledPhi
+	if t, _ := x.calib.Threshold(); x.calib.Calibrated() {
+		v.threshold = min(max(t, x.cfg.PooledPhi), 2*x.cfg.PooledPhi)
+	}
+	v.pooled = x.pooled
+	if x.cfg.HealthInterval.D() <= longestHealth && x.pulse.outlasts(now) {
+		v.heartbeat = x.pulse.phi(now, x.cfg.Pause.D())
+	}
+	if v.heartbeat >= x.cfg.HeartbeatPhi {
+		v.raise(alarm.High, legHeartbeat)
+	}
+	if x.pool >= 3 && x.pooled >= v.threshold {
+		v.raise(alarm.High, legPooled)
+	}
+	if x.pool > 0 && x.pooled >= timeoutPhi && now.Sub(x.traded()) >= x.cfg.SilenceTimeout.D() {
+		v.raise(alarm.High, legTimeout)
+	}
+	v.out = v.severity >= alarm.High
+	if !v.out {
+		return
+	}
+	if x.silent == 0 {
+		x.silent = x.traded()
+		if x.silent == 0 || v.heartbeat >= x.cfg.HeartbeatPhi {
+			x.silent = x.heard
+		}
+	}
+	x.resumed = 0
+	if now.Sub(x.silent) >= x.cfg.CriticalAfter.D() {
+		v.severity = alarm.Critical
+	}
+}
+
+// traded is when any symbol last traded.
+func (x *exchangeOutage) traded() schemas.Time {
+	last := schemas.Time(0)
+	for _, f := range x.flows {
+		last = max(last, f.last)
+	}
+	return last
+}
+
+// weighSymbols looks for symbols whose silence is unusual.
+func (x *exchangeOutage) weighSymbols(now schemas.Time, v *outageVerdict) {
+	quiet, lively := 0, 0
+	for _, f := range x.flows {
+		if !f.learned() || now.Sub(f.last) >= gone {
+			continue
+		}
+		lively++
+		if f.phi > v.worst {
+			v.worst, v.symbol = f.phi, f.symbol
+		}
+		if f.phi >= float64(halfShare*x.cfg.SymbolPhi) {
+			quiet++
+		}
+	}
+	if v.worst >= x.cfg.SymbolPhi || quiet > 0 && 2*quiet >= lively && lively > 1 {
+		v.raise(alarm.Medium, legSymbol)
+	}
+	v.stay = v.stay || v.worst >= float64(alarm.DefaultExitRatio*x.cfg.SymbolPhi)
+}
+
+// recovered says that a silence is over: enough symbols trade again, or data has come for long enough.
+func (x *exchangeOutage) recovered(now schemas.Time) bool {
+	if x.silent == 0 {
+		return true
+	}
+	if x.resumed == 0 {
+		if x.heard <= x.silent || now.Sub(x.heard) > x.patience() {
+			return false
+		}
+		x.resumed = x.heard
+	}
+	back, lively := 0, 0
+	for _, f := range x.flows {
+		if now.Sub(f.last) < gone {
+			lively++
+		}
+		if f.last >= x.resumed {
+			back++
+		}
+	}
+	return back >= max(min(3, lively), 1) || now.Sub(x.resumed) >= x.cfg.QuietFor.D()
+}
+
+// judge moves the episode.
+func (x *exchangeOutage) judge(now schemas.Time, see sight, emit processor.Emit) {
+	v := x.weigh(now, see)
+	if !v.out && !x.recovered(now) {
+		v.stay = true
+	}
+	enter := v.severity > alarm.None
+	switch x.episode.Step(x.rules, alarm.Signal{At: int64(now), Enter: enter, Hard: enter, Stay: v.stay, Severity: v.severity}) {
+	case alarm.Open:
+		x.report(now, v, schemas.Open, emit)
+	case alarm.Update:
+		x.report(now, v, schemas.Update, emit)
+	case alarm.Resolve:
+		v.severity = x.episode.Peak()
+		x.report(now, v, schemas.Resolved, emit)
+	case alarm.Unchanged:
+	}
+	if x.episode.Phase() != alarm.Active {
+		x.silent, x.resumed = 0, 0
+	}
+}
+
+func (r *report) appendTo(dst []byte) []byte {
+	dst = pack.String(pack.String(pack.String(dst, r.reporter), r.scope), r.state)
+	for _, at := range [...]schemas.Time{r.at, r.starts, r.ends} {
+		dst = pack.Int(dst, int64(at))
+	}
+	dst = append(dst, r.probes[:]...)
+	return pack.Uint(pack.Uint(dst, uint64(r.http)), r.answer)
+}
+
+func (r *report) restore(in *pack.Reader) {
+	r.reporter, r.scope, r.state = strings.Clone(in.String()), strings.Clone(in.String()), strings.Clone(in.String())
+	for _, at := range [...]*schemas.Time{&r.at, &r.starts, &r.ends} {
+		*at = schemas.Time(in.Int())
+	}
+	for i := range r.probes {
+		r.probes[i] = in.Byte()
+	}
+	r.http, r.answer = uint32(in.Uint()), in.Uint()
+}

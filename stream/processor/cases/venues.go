@@ -1,0 +1,74 @@
+package cases
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+// book is a ladder of equal steps around a mid price: bids= and asks= are the quantity of each level, levels= how many a side has,
+// step= their distance, and depth= how many the source keeps (one more than levels unless it is given).
+//
+//	00:00:01 book v:BTC-USDT mid=60000 step=50 levels=10 bids=2~0.1 asks=2~0.1
+func book(meta *schemas.Meta, a *arguments) (schemas.Message, error) {
+	mid, step := a.decimal("mid"), a.decimal("step")
+	levels := int(a.uint("levels"))
+	if mid == nil || step == nil || levels == 0 {
+		return nil, fmt.Errorf("book needs mid, step and levels")
+	}
+	meta.Flags = uint32(a.uint("flags"))
+	b := &schemas.BookSnapshot{Meta: meta, Depth: uint32(levels + 1), Updates: 1}
+	if _, ok := a.values["depth"]; ok {
+		b.Depth = uint32(a.uint("depth"))
+	}
+	exponent := min(mid.Exponent, step.Exponent) - 1
+	m, ok1 := mid.Rescale(exponent)
+	s, ok2 := step.Rescale(exponent)
+	if !ok1 || !ok2 {
+		return nil, fmt.Errorf("mid %s and step %s have no common exponent", mid.Text(), step.Text())
+	}
+	for i := range int64(levels) {
+		if q := a.decimal("bids"); q.Sign() > 0 {
+			b.Bids = append(b.Bids, &schemas.Level{Price: schemas.NewDecimal(m-s*(2*i+1)/2, exponent), Quantity: q})
+		}
+		if q := a.decimal("asks"); q.Sign() > 0 {
+			b.Asks = append(b.Asks, &schemas.Level{Price: schemas.NewDecimal(m+s*(2*i+1)/2, exponent), Quantity: q})
+		}
+	}
+	return b, nil
+}
+
+// health is what a feed says of a stream in one second.
+//
+//	00:00:01 health v:BTC-USDT channel=trades records=5 others=true connected=false
+func health(meta *schemas.Meta, a *arguments) schemas.Message {
+	channel := a.values["channel"]
+	if channel == "" {
+		channel = "trades"
+	}
+	meta.Id = channel + "/" + strconv.FormatInt(meta.EventTime, 10)
+	return &schemas.FeedHealth{
+		Meta: meta, Channel: channel, Records: uint32(a.uint("records")), Connected: a.values["connected"] != "false", OthersAlive: a.values["others"] == "true",
+		Gaps: uint32(a.uint("gaps")), Reconnects: uint32(a.uint("reconnects")),
+	}
+}
+
+// status is what a venue, its status page or a probe says.
+//
+//	00:00:01 status v:all state=maintenance reporter=status_page starts=01:00:00 ends=02:00:00
+func status(meta *schemas.Meta, a *arguments) (schemas.Message, error) {
+	s := &schemas.VenueStatus{Meta: meta, State: a.values["state"], Scope: meta.Symbol, Reporter: a.values["reporter"], Starts: a.time("starts"), Ends: a.time("ends")}
+	if _, ok := a.values["http"]; ok {
+		s.HttpStatus = new(uint32(a.uint("http")))
+	}
+	if v, ok := a.values["response"]; ok {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return nil, fmt.Errorf("response: %w", err)
+		}
+		s.ResponseNs = new(uint64(d))
+	}
+	return s, nil
+}
