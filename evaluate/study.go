@@ -23,7 +23,13 @@ type Result interface{ Write(w io.Writer) error }
 type study func(ctx context.Context, o StudyOptions) (Result, error)
 
 // studies by detector. What a study reads and measures is said at its function.
-var studies = map[string]study{"earnings_anomaly": earningsStudy, "funding_rate": fundingStudy}
+var studies = map[string]study{
+	"correlation_breakdown": correlationStudy,
+	"earnings_anomaly":      earningsStudy,
+	"exchange_outage":       outageStudy,
+	"funding_rate":          fundingStudy,
+	"liquidity_drop":        liquidityStudy,
+}
 
 // StudyOptions say what a study works on.
 type StudyOptions struct {

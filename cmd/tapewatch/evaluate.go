@@ -21,7 +21,9 @@ Detectors are the registered ones that read trades or baskets, and two naive rul
 minutes) and naive_volume (3 times the mean of the last 20 bars of --bar), each with 30 minutes of cool-down.
 
 Detectors of other input have a study of their own, which reads other files and prints other tables: earnings_anomaly takes
-announcements, histories and, as labels, the market's reactions; funding_rate takes histories of payments.
+announcements, histories and, as labels, the market's reactions; funding_rate takes histories of payments;
+correlation_breakdown minute candles of several instruments; exchange_outage those of one venue, and outages as labels;
+liquidity_drop a capture of Binance's USD-margined futures.
 
 With --nab the volume engine is scored on the series of the Numenta Anomaly Benchmark in that folder instead.`
 

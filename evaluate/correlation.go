@@ -1,0 +1,419 @@
+package evaluate
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+// A breaking is an injected break: for some time the returns of one member are, as far as its share says, its own of three days
+// before, at the size that they really had. At 1 nothing is left of its correlations, at 0.6 four fifths are.
+type breaking struct {
+	length time.Duration
+	share  float64
+}
+
+func (b breaking) String() string {
+	if b.share == 1 {
+		return fmt.Sprintf("full break, %gh", b.length.Hours())
+	}
+	return fmt.Sprintf("to %.1f of itself, %gh", math.Sqrt(1-b.share*b.share), b.length.Hours())
+}
+
+var breakings = []breaking{{2 * time.Hour, 1}, {6 * time.Hour, 1}, {2 * time.Hour, 0.6}, {6 * time.Hour, 0.6}}
+
+const (
+	// breakGrace is how long after its end a break may still be found: the windows of all rules are 150 minutes.
+	breakGrace = 30
+	breakLag   = 3 * 24 * 60
+	naiveBar   = 5
+	naiveBars  = 30
+)
+
+// A CorrelationReport is the outcome of the study of correlation_breakdown.
+type CorrelationReport struct {
+	Test  string           `json:"test"`
+	Rules []CorrelationRow `json:"rules"`
+}
+
+// A CorrelationRow is one rule at one rate. Alarms are counted per pair, or, of a basket, per member.
+type CorrelationRow struct {
+	Rule   string           `json:"rule"`
+	Fitted *Interval        `json:"fitted,omitempty"`
+	PerDay Interval         `json:"per_day"`
+	Breaks []BreakingReport `json:"breaks"`
+}
+
+// A BreakingReport is what became of the injections of one kind.
+type BreakingReport struct {
+	Kind  string   `json:"kind"`
+	N     int      `json:"n"`
+	Busy  int      `json:"busy"`
+	Found Interval `json:"found"`
+	Delay Delay    `json:"delay"`
+}
+
+// correlationStudy judges correlation_breakdown on minute candles of several instruments: the pairs of the first with each other
+// one alone, and all of them as one basket, beside the plain rule |rho30 - previous rho30| on five-minute returns. The first half
+// of the minutes fits the plain rule and warms the detector up, the second is measured.
+func correlationStudy(ctx context.Context, o StudyOptions) (Result, error) {
+	symbols, rows, err := minutesOf(o.Data)
+	if err != nil {
+		return nil, err
+	}
+	if len(symbols) < 2 {
+		return nil, fmt.Errorf("data hold %v: a correlation needs two instruments at least", symbols)
+	}
+	half := rows[len(rows)/2].start.Floor(24 * time.Hour)
+	split := slices.IndexFunc(rows, func(r row) bool { return r.start >= half })
+	s := &correlationStage{symbols: symbols, rows: rows, split: split, seed: o.Seed}
+	out := &CorrelationReport{Test: Range{From: half, To: rows[len(rows)-1].start.Add(time.Minute)}.String()}
+	for _, rate := range []float64{0, 1, 1.0 / 7} {
+		out.Rules = append(out.Rules, s.naive(rate))
+	}
+	for _, basket := range []bool{false, true} {
+		if basket && len(symbols) < 3 {
+			break
+		}
+		for _, budget := range []float64{1, 7} {
+			one, err := s.detector(ctx, o.Config, basket, budget)
+			if err != nil {
+				return nil, err
+			}
+			out.Rules = append(out.Rules, *one)
+		}
+	}
+	return out, nil
+}
+
+type correlationStage struct {
+	symbols []string
+	rows    []row
+	split   int
+	seed    uint64
+}
+
+// positions are where breaks of a member begin in the test range, in rows.
+func (s *correlationStage) positions(symbol string) []int {
+	from := s.rows[s.split].start
+	var out []int
+	for _, p := range positions(s.seed, symbol, Range{From: from, To: s.rows[len(s.rows)-1].start.Add(-8 * time.Hour)}, 10*time.Minute) {
+		out = append(out, s.split+int(p.at.Sub(from)/time.Minute))
+	}
+	return out
+}
+
+// perturbed returns the rows of a break of member j, and of the grace after it.
+func (s *correlationStage) perturbed(at, j int, b breaking) []row {
+	n := int(b.length / time.Minute)
+	closes := func(k int) float64 { return s.rows[k].candles[j].close }
+	ret := func(k int) float64 { return closes(k)/closes(k-1) - 1 }
+	own, old := 0.0, 0.0
+	for k := at; k < at+n; k++ {
+		own += ret(k) * ret(k)
+		old += ret(k-breakLag) * ret(k-breakLag)
+	}
+	scale := 0.0
+	if old > 0 {
+		scale = math.Sqrt(own / old)
+	}
+	keep := math.Sqrt(1 - b.share*b.share)
+	out := make([]row, n+breakGrace)
+	price := closes(at - 1)
+	for i := range out {
+		k := at + i
+		out[i] = row{start: s.rows[k].start, candles: slices.Clone(s.rows[k].candles)}
+		r := ret(k)
+		if i < n {
+			r = keep*r + b.share*scale*ret(k-breakLag)
+		}
+		price *= 1 + r
+		c := &out[i].candles[j]
+		c.close, c.high, c.low = price, price, price
+	}
+	return out
+}
+
+// naiveScore is |rho - rho before| of two windows of 30 five-minute returns that end with a row; changed rows stand in from at on.
+func (s *correlationStage) naiveScore(end, a, b, at int, changed []row) float64 {
+	closeOf := func(k, j int) float64 {
+		if i := k - at; changed != nil && i >= 0 && i < len(changed) {
+			return changed[i].candles[j].close
+		}
+		return s.rows[k].candles[j].close
+	}
+	window := func(end int) float64 {
+		var xy, xx, yy float64
+		for k := range naiveBars {
+			e := end - k*naiveBar
+			x, y := closeOf(e, a)/closeOf(e-naiveBar, a)-1, closeOf(e, b)/closeOf(e-naiveBar, b)-1
+			xy += x * y
+			xx += x * x
+			yy += y * y
+		}
+		if xx*yy == 0 {
+			return 0
+		}
+		return xy / math.Sqrt(xx*yy)
+	}
+	return math.Abs(window(end) - window(end-naiveBar*naiveBars))
+}
+
+// ends are the rows at which five minutes end.
+func (s *correlationStage) ends(from, to int) []int {
+	var out []int
+	for k := max(from, 2*naiveBar*naiveBars+1); k < to; k++ {
+		if s.rows[k].start.Add(time.Minute).Floor(naiveBar*time.Minute) == s.rows[k].start.Add(time.Minute) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// naive measures the plain rule at a rate, 0 for a threshold of 0.5.
+func (s *correlationStage) naive(rate float64) CorrelationRow {
+	record := func(from, to int) (series [][]scored, days float64) {
+		for j := 1; j < len(s.symbols); j++ {
+			var one []scored
+			for _, k := range s.ends(from, to) {
+				if s.rows[k-2*naiveBar*naiveBars].candles[j].close == 0 || s.rows[k-2*naiveBar*naiveBars].candles[0].close == 0 {
+					continue
+				}
+				one = append(one, scored{s.rows[k].start.Add(time.Minute), s.naiveScore(k, 0, j, 0, nil)})
+			}
+			series = append(series, one)
+			days += float64(len(one)) * naiveBar / (24 * 60)
+		}
+		return series, days
+	}
+	fit, fitDays := record(0, s.split)
+	threshold := 0.5
+	if rate > 0 {
+		threshold = thresholdFor(rate, fit, fitDays)
+	}
+	test, days := record(s.split, len(s.rows))
+	fitted := perDay(alarmsAt(fit, threshold), fitDays)
+	out := CorrelationRow{
+		Rule: fmt.Sprintf("naive at %v, threshold %.3g", Rate(rate), threshold), Fitted: &fitted, PerDay: perDay(alarmsAt(test, threshold), days),
+	}
+	for _, b := range breakings {
+		var t tally
+		for j := 1; j < len(s.symbols); j++ {
+			for _, at := range s.positions(s.symbols[j]) {
+				last := at + int(b.length/time.Minute) + breakGrace
+				busy := slices.ContainsFunc(test[j-1], func(v scored) bool {
+					return v.v >= threshold && v.at > s.rows[at].start.Add(-coolDown) && v.at <= s.rows[last].start
+				})
+				if busy {
+					t.busy++
+					continue
+				}
+				t.n++
+				changed := s.perturbed(at, j, b)
+				for _, k := range s.ends(at, last) {
+					if s.naiveScore(k, 0, j, at, changed) >= threshold {
+						t.found++
+						t.delays = append(t.delays, s.rows[k].start.Add(time.Minute).Sub(s.rows[at].start))
+						break
+					}
+				}
+			}
+		}
+		out.Breaks = append(out.Breaks, breakingReport(b, t))
+	}
+	return out
+}
+
+func breakingReport(b breaking, t tally) BreakingReport {
+	return BreakingReport{Kind: b.String(), N: t.n, Busy: t.busy, Found: Wilson(t.found, t.n), Delay: delayOf(t.delays)}
+}
+
+// detector measures correlation_breakdown at a budget: each pair with the first instrument alone, or all as one basket.
+func (s *correlationStage) detector(ctx context.Context, config []byte, basket bool, budget float64) (*CorrelationRow, error) {
+	bound, err := with("correlation_breakdown", config, map[string]any{"budget_days": budget})
+	if err != nil {
+		return nil, err
+	}
+	out := &CorrelationRow{Rule: fmt.Sprintf("pairs alone, budget %g days", budget)}
+	var units [][]int // columns of the rows; the members that are broken are all but the first, or all
+	if basket {
+		out.Rule = fmt.Sprintf("basket, per member, budget %g days", budget)
+		unit := make([]int, len(s.symbols))
+		for j := range unit {
+			unit[j] = j
+		}
+		units = append(units, unit)
+	} else {
+		for j := 1; j < len(s.symbols); j++ {
+			units = append(units, []int{0, j})
+		}
+	}
+	tallies := make([]tally, len(breakings))
+	alarms, keys := 0, 0
+	fitAlarms := 0
+	for _, unit := range units {
+		names := make([]string, len(unit))
+		for i, j := range unit {
+			names[i] = s.symbols[j]
+		}
+		u := &correlationUnit{stage: s, columns: unit, broken: unit[1:], machine: newTaskMachine(bound, Options{Venue: "bitfinex"}, names)}
+		if basket {
+			u.broken = unit
+		}
+		if err := u.run(ctx, tallies); err != nil {
+			return nil, err
+		}
+		alarms += u.alarms
+		fitAlarms += u.fitAlarms
+		keys += len(u.broken)
+	}
+	fitDays := daysOf(s.rows[0].start, s.rows[s.split].start) * float64(keys)
+	days := daysOf(s.rows[s.split].start, s.rows[len(s.rows)-1].start) * float64(keys)
+	fitted := perDay(fitAlarms, fitDays)
+	out.Fitted, out.PerDay = &fitted, perDay(alarms, days)
+	for i, b := range breakings {
+		out.Breaks = append(out.Breaks, breakingReport(b, tallies[i]))
+	}
+	return out, nil
+}
+
+// A correlationUnit is one basket in the course of a run.
+type correlationUnit struct {
+	stage             *correlationStage
+	columns, broken   []int
+	machine           *taskMachine
+	alarms, fitAlarms int
+}
+
+func (u *correlationUnit) row(r row) row {
+	out := row{start: r.start, candles: make([]candle, len(u.columns))}
+	for i, j := range u.columns {
+		out.candles[i] = r.candles[j]
+	}
+	return out
+}
+
+// names says that an event is about a member: it names it, or a pair of it.
+func names(symbol, member string) bool {
+	return slices.Contains(strings.Split(symbol, "/"), member)
+}
+
+// run takes the untouched minutes through the machine; at every position forks of it take the broken ones.
+func (u *correlationUnit) run(ctx context.Context, tallies []tally) error {
+	s := u.stage
+	at := make([][]int, len(s.symbols))
+	watches := make([]*watch, len(s.symbols))
+	for _, j := range u.broken {
+		at[j] = s.positions(s.symbols[j])
+		watches[j] = newWatch(1, time.Hour)
+	}
+	for k := range s.rows {
+		if k%1440 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		for _, j := range u.broken {
+			for len(at[j]) > 0 && at[j][0] < k {
+				at[j] = at[j][1:]
+			}
+			if len(at[j]) > 0 && at[j][0] == k {
+				if err := u.inject(k, j, watches[j], tallies); err != nil {
+					return err
+				}
+			}
+		}
+		if err := u.machine.minute(u.row(s.rows[k])); err != nil {
+			return err
+		}
+		for _, n := range u.machine.take() {
+			for _, j := range u.broken {
+				if names(n.symbol, s.symbols[j]) && watches[j].see(n) {
+					if k >= s.split {
+						u.alarms++
+					} else {
+						u.fitAlarms++
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// inject tries every kind of break on member j.
+func (u *correlationUnit) inject(k, j int, w *watch, tallies []tally) error {
+	saved, err := u.machine.save()
+	if err != nil {
+		return err
+	}
+	s := u.stage
+	for i, b := range breakings {
+		t := &tallies[i]
+		last := k + int(b.length/time.Minute) + breakGrace
+		busy := w.busy(s.rows[k].start)
+		if !busy {
+			plain, err := u.fork(saved, j, s.rows[k:last])
+			if err != nil {
+				return err
+			}
+			busy = plain != 0
+		}
+		if busy {
+			t.busy++
+			continue
+		}
+		found, err := u.fork(saved, j, s.perturbed(k, j, b))
+		if err != nil {
+			return err
+		}
+		t.n++
+		if found != 0 {
+			t.found++
+			t.delays = append(t.delays, found.Sub(s.rows[k].start))
+		}
+	}
+	return nil
+}
+
+// fork runs rows through a copy of the machine and returns when member j's first alarm came, 0 when none did.
+func (u *correlationUnit) fork(saved any, j int, rows []row) (schemas.Time, error) {
+	m, err := u.machine.fork(saved)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range rows {
+		if err := m.minute(u.row(r)); err != nil {
+			return 0, err
+		}
+		for _, n := range m.take() {
+			if names(n.symbol, u.stage.symbols[j]) && n.status != schemas.Resolved {
+				return n.at, nil
+			}
+		}
+	}
+	return 0, nil
+}
+
+// Write prints the report as a plain table.
+func (r *CorrelationReport) Write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "correlation_breakdown; tested on %s\n", r.Test)
+	table(&b, "RULE\tFIT ALARMS/DAY\tTEST ALARMS/DAY\t95 %\tBREAK\tN\tBUSY\tFOUND\t95 %\tDELAY MEDIAN\tP90", func(cells func(...any)) {
+		for _, one := range r.Rules {
+			for i, k := range one.Breaks {
+				rule, fitted, rate, limits := "", "", "", ""
+				if i == 0 {
+					rule, fitted, rate, limits = one.Rule, figure(one.Fitted.Value), figure(one.PerDay.Value), bounds(one.PerDay)
+				}
+				cells(rule, fitted, rate, limits, k.Kind, k.N, k.Busy, figure(k.Found.Value), bounds(k.Found), minutes(k.Delay.Median), minutes(k.Delay.P90))
+			}
+		}
+	})
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,377 @@
+package evaluate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/binance"
+)
+
+// A LiquidityReport is the outcome of the study of liquidity_drop.
+type LiquidityReport struct {
+	Key     string  `json:"key"`
+	Minutes float64 `json:"minutes"`
+	// Reach is how far from the mid the books go, in percent, on the shallower side, the least of all.
+	Reach float64        `json:"reach_pct"`
+	Rules []LiquidityRow `json:"rules"`
+}
+
+// A LiquidityRow is one rule at one band.
+type LiquidityRow struct {
+	Rule string  `json:"rule"`
+	Band float64 `json:"band_pct"`
+	// Alarms on the untouched books, of Hours.
+	Alarms int         `json:"alarms"`
+	Hours  float64     `json:"hours"`
+	Cuts   []CutReport `json:"cuts"`
+}
+
+// A CutReport is what became of the cuts of one side to one size.
+type CutReport struct {
+	Side string  `json:"side"`
+	Pct  float64 `json:"pct"`
+	N    int     `json:"n"`
+	// Within five seconds, and within thirty.
+	Five, Ever Interval
+	// Delay in seconds.
+	Median float64 `json:"delay_median_s"`
+}
+
+const (
+	// cutLength is how much of a cut is looked at: what is not told in half a minute would not be in two.
+	cutLength = 30 * time.Second
+	cutSoon   = 5 * time.Second
+	// cutWarm is how much of the recording only warms the baselines up, and cutEvery how far apart the cuts begin.
+	cutWarm, cutEvery = 90 * time.Second, 5 * time.Second
+)
+
+// liquidityStudy judges liquidity_drop on the books of a recording of Binance's USD-margined futures, within bands that its books
+// reach: what is cut out of one side and stays away must be told within five seconds. Of the books of a second only the last is
+// kept, which is all that the detector looks at. The plain rule beside it compares each second's
+// depth with the mean of all seconds before, ten minutes at most.
+func liquidityStudy(ctx context.Context, o StudyOptions) (Result, error) {
+	if len(o.Data) != 1 {
+		return nil, fmt.Errorf("data are %v: it must be one recording", o.Data)
+	}
+	b := &bookTape{}
+	if err := b.read(ctx, o.Data[0]); err != nil {
+		return nil, err
+	}
+	out := &LiquidityReport{Key: b.key, Minutes: b.last().Sub(b.first()).Minutes(), Reach: b.reach()}
+	for _, band := range []float64{0.1, 0.2} {
+		out.Rules = append(out.Rules, b.naive(band))
+		one, err := b.detector(ctx, o.Config, band)
+		if err != nil {
+			return nil, err
+		}
+		out.Rules = append(out.Rules, *one)
+	}
+	return out, nil
+}
+
+// A bookTape holds the books and Ticks of one instrument in their order.
+type bookTape struct {
+	key     string
+	entries []schemas.Message
+}
+
+var _ sources.Publisher = (*bookTape)(nil)
+
+// read plays a capture.
+func (b *bookTape) read(ctx context.Context, path string) error {
+	c := binance.FuturesDefaults()
+	c.Play, c.Symbols, c.BookDepth = path, nil, 1000
+	s, err := binance.New(c, nil, sources.NewMetrics(nil))
+	if err != nil {
+		return err
+	}
+	if err := s.Run(ctx, b); err != nil {
+		return fmt.Errorf("playing %s: %w", path, err)
+	}
+	if b.key == "" {
+		return errors.New("the recording has no book: it must have depth updates and a snapshot")
+	}
+	return nil
+}
+
+// Publish keeps the books and gaps of the first instrument that has any.
+func (b *bookTape) Publish(topic schemas.Topic, m schemas.Message) error {
+	if topic.Name != schemas.MarketBooks.Name {
+		return nil
+	}
+	if key := topic.KeyOf(m); b.key == "" {
+		b.key = key
+	} else if key != b.key {
+		return nil
+	}
+	_, book := m.(*schemas.BookSnapshot)
+	if n := len(b.entries); n > 0 && book {
+		if last, ok := b.entries[n-1].(*schemas.BookSnapshot); ok {
+			proto.Reset(last)
+			proto.Merge(last, m)
+			return nil
+		}
+	}
+	b.entries = append(b.entries, proto.Clone(m))
+	return nil
+}
+
+// Tick keeps it.
+func (b *bookTape) Tick(name string, at schemas.Time, topics ...schemas.Topic) error {
+	if slices.ContainsFunc(topics, func(t schemas.Topic) bool { return t.Name == schemas.MarketBooks.Name }) {
+		b.entries = append(b.entries, &schemas.Tick{Source: name, Time: int64(at)})
+	}
+	return nil
+}
+
+// Flush has nothing to do.
+func (b *bookTape) Flush(context.Context) error { return nil }
+
+func (b *bookTape) books() (out []*schemas.BookSnapshot) {
+	for _, m := range b.entries {
+		if s, ok := m.(*schemas.BookSnapshot); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (b *bookTape) first() schemas.Time { return schemas.TimeOf(b.books()[0]) }
+
+func (b *bookTape) last() schemas.Time { return schemas.TimeOf(b.entries[len(b.entries)-1]) }
+
+// reach is how far the books go at least, in percent of the mid.
+func (b *bookTape) reach() float64 {
+	least := 100.0
+	for _, s := range b.books() {
+		mid := (s.Bids[0].Price.Float() + s.Asks[0].Price.Float()) / 2
+		bid, ask := s.Bids[len(s.Bids)-1].Price.Float(), s.Asks[len(s.Asks)-1].Price.Float()
+		least = min(least, 100*(1-bid/mid), 100*(ask/mid-1))
+	}
+	return least
+}
+
+// A cut takes a share out of one side.
+type cut struct {
+	bid  bool
+	keep float64
+}
+
+var cuts = []cut{{true, 0.5}, {false, 0.5}, {true, 0.4}, {false, 0.4}, {true, 0.3}, {false, 0.3}, {true, 0.1}, {false, 0.1}}
+
+func (c cut) side() string {
+	if c.bid {
+		return "bid"
+	}
+	return "ask"
+}
+
+// apply returns the book without the share.
+func (c cut) apply(s *schemas.BookSnapshot) *schemas.BookSnapshot {
+	out := proto.CloneOf(s)
+	levels := out.Asks
+	if c.bid {
+		levels = out.Bids
+	}
+	for _, l := range levels {
+		l.Quantity.Mantissa = max(int64(float64(l.Quantity.Mantissa)*c.keep*1000), 1)
+		l.Quantity.Exponent -= 3
+	}
+	return out
+}
+
+// starts are the moments at which cuts begin: five seconds apart, with an odd part of a second.
+func (b *bookTape) starts() []schemas.Time {
+	var out []schemas.Time
+	for at, k := b.first().Add(cutWarm), 0; at.Add(cutSoon+2*time.Second) < b.last(); at, k = at.Add(cutEvery), k+1 {
+		out = append(out, at.Add(time.Duration(k*137%1000)*time.Millisecond))
+	}
+	return out
+}
+
+// detector measures liquidity_drop.
+func (b *bookTape) detector(ctx context.Context, config []byte, band float64) (*LiquidityRow, error) {
+	bound, err := with("liquidity_drop", config, map[string]any{"band_pct": band, "near_pct": band / 2})
+	if err != nil {
+		return nil, err
+	}
+	m := newTaskMachine(bound, Options{}, nil)
+	out := &LiquidityRow{Rule: "liquidity_drop", Band: band, Hours: b.last().Sub(b.first()).Hours()}
+	starts := b.starts()
+	tallies := make([]cutTally, len(cuts))
+	for i, e := range b.entries {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		for len(starts) > 0 && schemas.TimeOf(e) >= starts[0] {
+			saved, err := m.save()
+			if err != nil {
+				return nil, err
+			}
+			for k, c := range cuts {
+				at, err := b.fork(m, saved, c, starts[0], b.entries[i:])
+				if err != nil {
+					return nil, err
+				}
+				tallies[k].add(starts[0], at)
+			}
+			starts = starts[1:]
+		}
+		m.put(schemas.TypeOf(e), e)
+		for _, n := range m.take() {
+			if n.status == schemas.Open {
+				out.Alarms++
+			}
+		}
+	}
+	if m.out.err != nil {
+		return nil, m.out.err
+	}
+	for k, c := range cuts {
+		out.Cuts = append(out.Cuts, tallies[k].report(c))
+	}
+	return out, nil
+}
+
+// fork plays a cut to a copy of the machine and returns when it was told, 0 for never.
+func (b *bookTape) fork(m *taskMachine, saved any, c cut, from schemas.Time, entries []schemas.Message) (schemas.Time, error) {
+	f, err := m.fork(saved)
+	if err != nil {
+		return 0, err
+	}
+	one, ok := f.(*taskMachine)
+	if !ok {
+		return 0, fmt.Errorf("a fork of a task is %T: it must be a task", f)
+	}
+	for _, e := range entries {
+		if schemas.TimeOf(e) > from.Add(cutLength) {
+			break
+		}
+		if s, ok := e.(*schemas.BookSnapshot); ok {
+			e = c.apply(s)
+		}
+		one.put(schemas.TypeOf(e), e)
+		for _, n := range one.take() {
+			if n.status == schemas.Open {
+				return n.at, one.out.err
+			}
+		}
+	}
+	return 0, one.out.err
+}
+
+type cutTally struct {
+	n, five, ever int
+	delays        []time.Duration
+}
+
+func (t *cutTally) add(from, at schemas.Time) {
+	t.n++
+	if at == 0 {
+		return
+	}
+	t.ever++
+	d := at.Sub(from)
+	if d <= cutSoon {
+		t.five++
+	}
+	t.delays = append(t.delays, d)
+}
+
+func (t *cutTally) report(c cut) CutReport {
+	return CutReport{Side: c.side(), Pct: 100 * (1 - c.keep), N: t.n, Five: Wilson(t.five, t.n), Ever: Wilson(t.ever, t.n), Median: delayOf(t.delays).Median * 60}
+}
+
+// naive measures the plain rule, second by second.
+func (b *bookTape) naive(band float64) LiquidityRow {
+	out := LiquidityRow{Rule: "naive, half of the mean", Band: band, Hours: b.last().Sub(b.first()).Hours()}
+	type second struct {
+		at    schemas.Time
+		depth [2]float64
+	}
+	var all []second
+	var depth [2]float64
+	for _, e := range b.entries {
+		switch e := e.(type) {
+		case *schemas.BookSnapshot:
+			mid := (e.Bids[0].Price.Float() + e.Asks[0].Price.Float()) / 2
+			depth = [2]float64{}
+			for side, levels := range [2][]*schemas.Level{e.Bids, e.Asks} {
+				for _, l := range levels {
+					if d := l.Price.Float()/mid - 1; d >= -band/100 && d <= band/100 {
+						depth[side] += l.Quantity.Float()
+					}
+				}
+			}
+		case *schemas.Tick:
+			if depth[0] > 0 {
+				all = append(all, second{schemas.Time(e.Time), depth})
+			}
+		}
+	}
+	mean := func(k, side int) float64 {
+		from, sum := max(k-600, 0), 0.0
+		for i := from; i < k; i++ {
+			sum += all[i].depth[side]
+		}
+		return sum / float64(k-from)
+	}
+	quiet := schemas.Time(0)
+	for k := 60; k < len(all); k++ {
+		if (all[k].depth[0] < mean(k, 0)/2 || all[k].depth[1] < mean(k, 1)/2) && all[k].at >= quiet {
+			out.Alarms++
+			quiet = all[k].at.Add(10 * time.Minute)
+		}
+	}
+	for _, c := range cuts {
+		side := 1
+		if c.bid {
+			side = 0
+		}
+		var t cutTally
+		for _, from := range b.starts() {
+			k := slices.IndexFunc(all, func(s second) bool { return s.at > from })
+			found := schemas.Time(0)
+			for base := k; k >= 0 && k < len(all) && all[k].at <= from.Add(cutLength); k++ {
+				if c.keep*all[k].depth[side] < mean(base, side)/2 {
+					found = all[k].at
+					break
+				}
+			}
+			t.add(from, found)
+		}
+		out.Cuts = append(out.Cuts, t.report(c))
+	}
+	return out
+}
+
+// Write prints the report as a plain table.
+func (r *LiquidityReport) Write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "liquidity_drop on %s; %.1f minutes of books, which reach %.3f %% from the mid at least\n", r.Key, r.Minutes, r.Reach)
+	table(&b, "RULE\tBAND\tALARMS\tALARMS/HOUR\t95 %\tCUT\tN\tFOUND IN 5 S\t95 %\tFOUND IN 30 S\tDELAY MEDIAN", func(cells func(...any)) {
+		for _, one := range r.Rules {
+			rate := perDay(one.Alarms, one.Hours)
+			for i, c := range one.Cuts {
+				rule, band, alarms, hourly, limits := "", "", "", "", ""
+				if i == 0 {
+					rule, band, alarms, hourly, limits = one.Rule, fmt.Sprintf("%g %%", one.Band), strconv.Itoa(one.Alarms), figure(rate.Value), bounds(rate)
+				}
+				cells(rule, band, alarms, hourly, limits, fmt.Sprintf("%s %.0f %%", c.Side, c.Pct), c.N, figure(c.Five.Value), bounds(c.Five), figure(c.Ever.Value),
+					fmt.Sprintf("%.1f s", c.Median))
+			}
+		}
+	})
+	_, err := io.WriteString(w, b.String())
+	return err
+}
