@@ -25,7 +25,7 @@ func bookOf(i int, seq uint64, at schemas.Time, price float64, levels int, bid, 
 // books makes a seeded tape of the books of two instruments: their depth breathes, thins out on one side or both, for moments or
 // minutes, the price falls with it or does not; with gaps, silences, rebuilt books, truncated ones and late ones.
 func books(r *rand.Rand, hours int) []schemas.Message {
-	hours = min(hours, 62) // a step is a second, and laws run often
+	hours = hours * 9 / 25 // a step is a second, and laws run often
 	var out []schemas.Message
 	price, depth := [2]float64{100, 2000}, [2]float64{10, 3}
 	var cut [2][2]float64

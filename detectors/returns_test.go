@@ -60,7 +60,7 @@ func returns(r *rand.Rand, hours int) []schemas.Message {
 // statuses makes a seeded tape of what two venues' feeds and reporters say, every ten seconds: symbols that trade more by day than
 // by night, silences of one and of all, lost lines of our own, missing health, maintenance, probes.
 func statuses(r *rand.Rand, hours int) []schemas.Message {
-	hours = min(hours, 30) // a step is a second, and laws run often
+	hours /= 5 // a step is a second, and laws run often
 	var out []schemas.Message
 	var quiet, dead, deaf, mute, symbol, weak [2]int
 	var total [2]uint32
