@@ -1,0 +1,138 @@
+package detectors
+
+import (
+	"math"
+
+	"github.com/tapewatch/tapewatch/internal/alarm"
+	"github.com/tapewatch/tapewatch/internal/fixed"
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
+)
+
+const (
+	deepDrop = 0.8 // share gone that is critical by itself
+	backAt   = 0.8 // share of the depth that must be back after the recovery time
+	wideBy   = 3   // spread over its baseline that makes a drop high
+	fastMove = 2   // move of the mid over the last minute that makes a drop critical, percent
+	// moveSeconds is the window of that move.
+	moveSeconds = 60
+)
+
+// A liquidityVerdict is what a moment says.
+type liquidityVerdict struct {
+	severity alarm.Severity
+	legs     []string
+	notes    []string
+	side     int
+	// gone is the share of the depth of that side that has been gone for the whole window, score its logarithm; latest the larger
+	// share of both sides now.
+	gone, score, latest float64
+}
+
+// share turns a logarithmic deviation into the share that is gone.
+func share(off float64) float64 { return 1 - fixed.Exp(-off) }
+
+// weigh looks at the smallest drop of the window on each side.
+func (l *liquidityDrop) weigh(now schemas.Time) liquidityVerdict {
+	var v liquidityVerdict
+	knob := l.cfg.ThresholdPct / 100
+	hits := 0
+	for i := range l.sides {
+		off := &l.sides[i].band.off
+		lasted, ok := off.value()
+		if !ok {
+			continue
+		}
+		if share(lasted) >= knob {
+			hits++
+			l.struck[i] = true
+		}
+		if lasted > v.score {
+			v.score, v.side = lasted, i
+		}
+		v.latest = max(v.latest, share(off.latest()))
+	}
+	v.gone = share(v.score)
+	if hits > 0 {
+		v.severity, v.legs = alarm.Medium, append(v.legs, "depth")
+		l.aggravate(hits, &v)
+	} else if threshold, _ := l.calib.Threshold(); !l.cfg.Strict && v.gone >= float64(alarm.EffectFloor*knob) && v.score >= threshold {
+		v.severity, v.legs = alarm.Low, append(v.legs, "rare_depth")
+		if l.calib.ReturnDays(l.plan, v.score) >= rareDays {
+			v.severity = alarm.Medium
+		}
+	}
+	l.recovery(now, &v)
+	return v
+}
+
+// rareDays is the return period from which rarity alone is medium.
+const rareDays = 7
+
+// aggravate raises a drop beyond the knob by what else is wrong with the book.
+func (l *liquidityDrop) aggravate(hits int, v *liquidityVerdict) {
+	if hits == bookSides {
+		v.raise(alarm.High, "both_sides")
+	}
+	if wide, ok := l.spread.off.value(); ok && fixed.Exp(wide) >= wideBy {
+		v.raise(alarm.High, "spread")
+	}
+	if v.gone >= deepDrop {
+		v.raise(alarm.Critical, "deep")
+	}
+	if math.Abs(l.movePct()) >= fastMove {
+		v.raise(alarm.Critical, "fast_move")
+	}
+}
+
+func (v *liquidityVerdict) raise(to alarm.Severity, leg string) {
+	v.severity = max(v.severity, to)
+	v.legs = append(v.legs, leg)
+}
+
+// recovery is the resilience of the book: a drop beyond the knob of which too much is still gone after the recovery time.
+func (l *liquidityDrop) recovery(now schemas.Time, v *liquidityVerdict) {
+	if l.episode.Phase() != alarm.Active || now.Sub(schemas.Time(l.episode.Onset())) < l.cfg.Recovery.D() {
+		return
+	}
+	for i := range l.sides {
+		if lasted, ok := l.sides[i].band.off.value(); ok && l.struck[i] && share(lasted) > 1-backAt {
+			v.raise(alarm.Critical, "not_back")
+			return
+		}
+	}
+}
+
+// movePct is the move of the mid over the last minute, in percent.
+func (l *liquidityDrop) movePct() float64 {
+	past, last := l.path.Last(l.path.Len()-1), l.path.Last(0)
+	if past == 0 {
+		return 0
+	}
+	return float64(100*(last-past)) / past
+}
+
+// judge moves the episode.
+func (l *liquidityDrop) judge(now schemas.Time, emit processor.Emit) {
+	l.unjudged = 0
+	v := l.weigh(now)
+	enter := v.severity > alarm.None
+	s := alarm.Signal{
+		At: int64(now), Enter: enter, Hard: enter, Severity: v.severity,
+		Stay: v.latest >= float64(alarm.DefaultExitRatio*l.cfg.ThresholdPct/100),
+	}
+	switch l.episode.Step(l.rules, s) {
+	case alarm.Open:
+		l.report(now, v, schemas.Open, emit)
+	case alarm.Update:
+		l.report(now, v, schemas.Update, emit)
+	case alarm.Resolve:
+		v.severity = l.episode.Peak()
+		l.report(now, v, schemas.Resolved, emit)
+	case alarm.Unchanged:
+	}
+	if l.episode.Phase() != alarm.Active {
+		l.struck = [bookSides]bool{}
+	}
+	l.calib.Observe(l.plan, int64(now)-1, v.score)
+}
