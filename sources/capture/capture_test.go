@@ -2,13 +2,16 @@ package capture
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -165,4 +168,69 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A recording that was parted into files plays back as the frames that were written, in order, and sha256sum's line stands
+// beside each file. A folder of two sources is refused.
+func TestRecorderRotates(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "captures")
+	rec, err := Record(dir, "venue.market", Rotation{Every: time.Minute, Bytes: 1 << 30}, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 1000
+	start := schemas.Time(1_700_000_000_000_000_000)
+	for i := range many {
+		if err := rec.Write(Frame{Kind: Receive, Conn: "a/1", At: start.Add(time.Duration(i) * time.Second), Data: fmt.Appendf(nil, `{"n":%d}`, i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rec.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.jsonl.zst"))
+	if err != nil || len(files) != 17 {
+		t.Fatalf("%d files, %v, want 17: a minute each", len(files), err)
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, err := os.ReadFile(f + ".sha256")
+		if want := fmt.Sprintf("%x  %s\n", sha256.Sum256(raw), filepath.Base(f)); err != nil || string(line) != want {
+			t.Fatalf("%s: %q, %v, want %q", f, line, err, want)
+		}
+	}
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	next := 0
+	for {
+		f, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Kind != Receive {
+			continue
+		}
+		if want := fmt.Sprintf(`{"n":%d}`, next); string(f.Data) != want {
+			t.Fatalf("frame %s, want %s", f.Data, want)
+		}
+		next++
+	}
+	if n, _ := r.Bad(); next != many || n != 0 {
+		t.Errorf("%d frames read, %d bad, want %d", next, n, many)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "other-1.jsonl.zst"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "one source") {
+		t.Errorf("error %v, want one that says that a folder holds one source", err)
+	}
 }

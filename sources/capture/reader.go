@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/valyala/fastjson"
@@ -39,10 +41,38 @@ type Reader struct {
 	ready *Frame
 
 	plain *plain
+	// rest are the files of a folder that follow the one in hand.
+	rest []string
 }
 
-// Open opens a capture file.
+// Open opens a capture file, or a folder of them as one recording: its *.jsonl.zst by name, as a Recorder leaves them.
 func Open(path string) (*Reader, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening capture: %w", err)
+	}
+	if !info.IsDir() {
+		return open(path)
+	}
+	files, err := filepath.Glob(filepath.Join(path, "*.jsonl.zst"))
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("opening capture: folder %s has no *.jsonl.zst", path)
+	}
+	source, _, _ := strings.Cut(filepath.Base(files[0]), "-")
+	for _, f := range files {
+		if other, _, _ := strings.Cut(filepath.Base(f), "-"); other != source {
+			return nil, fmt.Errorf("opening capture: folder %s holds %s and %s: it must hold the files of one source", path, source, other)
+		}
+	}
+	r, err := open(files[0])
+	if err != nil {
+		return nil, err
+	}
+	r.rest = files[1:]
+	return r, nil
+}
+
+func open(path string) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening capture: %w", err)
@@ -89,6 +119,12 @@ func NewReader(in io.Reader) (*Reader, error) {
 func (r *Reader) Next() (Frame, error) {
 	for r.ready == nil {
 		f, err := r.read()
+		if errors.Is(err, io.EOF) && len(r.rest) > 0 {
+			if err := r.follow(); err != nil {
+				return Frame{}, err
+			}
+			continue
+		}
 		if errors.Is(err, io.EOF) && len(r.held) > 0 {
 			return r.release(), nil
 		}
@@ -109,6 +145,19 @@ func (r *Reader) Next() (Frame, error) {
 	f := *r.ready
 	r.ready = nil
 	return f, nil
+}
+
+// follow goes on with the next file of a folder.
+func (r *Reader) follow() error {
+	next, err := open(r.rest[0])
+	if err != nil {
+		return err
+	}
+	if err := r.Close(); err != nil {
+		return fmt.Errorf("closing capture: %w", err)
+	}
+	r.lines, r.closers, r.plain, r.line, r.rest = next.lines, next.closers, next.plain, 0, r.rest[1:]
+	return nil
 }
 
 func (r *Reader) release() Frame {

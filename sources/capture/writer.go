@@ -2,9 +2,14 @@ package capture
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
+	"hash"
+	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"unicode/utf8"
 
@@ -15,24 +20,28 @@ import (
 
 // A Writer records frames. Not for concurrent use.
 type Writer struct {
-	file *os.File
-	zstd *zstd.Encoder
-	out  *bufio.Writer
-	line []byte
+	file    *os.File
+	sum     hash.Hash
+	zstd    *zstd.Encoder
+	out     *bufio.Writer
+	line    []byte
+	written int64
 }
 
-// Create makes a capture file; it must not exist. source names the feed in the header.
+// Create makes a capture file; it must not exist. source names the feed in the header. Close writes the file's SHA-256 beside
+// it, as sha256sum -c reads it.
 func Create(path, source string, at schemas.Time) (*Writer, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("creating capture: %w", err)
 	}
-	z, err := zstd.NewWriter(f, zstd.WithEncoderConcurrency(1))
+	sum := sha256.New()
+	z, err := zstd.NewWriter(io.MultiWriter(f, sum), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("creating capture %s: %w", path, err)
 	}
-	w := &Writer{file: f, zstd: z, out: bufio.NewWriterSize(z, 1<<16)}
+	w := &Writer{file: f, sum: sum, zstd: z, out: bufio.NewWriterSize(z, 1<<16)}
 	w.line = append(w.line[:0], `{"t":"header","format":2,"exchange":`...)
 	w.line = appendString(w.line, []byte(source))
 	w.line = append(w.line, `,"recorded":`...)
@@ -47,11 +56,15 @@ func Create(path, source string, at schemas.Time) (*Writer, error) {
 // Write appends one frame.
 func (w *Writer) Write(f Frame) error {
 	w.line = appendFrame(w.line[:0], f)
+	w.written += int64(len(w.line))
 	if _, err := w.out.Write(w.line); err != nil {
 		return fmt.Errorf("writing capture: %w", err)
 	}
 	return nil
 }
+
+// Written is how many bytes of frames were written, before compression.
+func (w *Writer) Written() int64 { return w.written }
 
 // Flush makes what was written readable even if the process is killed.
 func (w *Writer) Flush() error {
@@ -69,7 +82,9 @@ func (w *Writer) Close() error {
 	ferr := w.out.Flush()
 	zerr := w.zstd.Close()
 	cerr := w.file.Close()
-	for _, err := range []error{ferr, zerr, cerr} {
+	line := hex.EncodeToString(w.sum.Sum(nil)) + "  " + filepath.Base(w.file.Name()) + "\n"
+	serr := os.WriteFile(w.file.Name()+".sha256", []byte(line), 0o644)
+	for _, err := range []error{ferr, zerr, cerr, serr} {
 		if err != nil {
 			return fmt.Errorf("closing capture: %w", err)
 		}

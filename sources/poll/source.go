@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -73,7 +72,7 @@ type run struct {
 	*Source
 	machine  *machine
 	out      sources.Publisher
-	recorder *recorder
+	recorder *capture.Recorder
 	messages chan message
 	latest   schemas.Time
 }
@@ -105,10 +104,10 @@ func (s *Source) live(ctx context.Context, p sources.Publisher) (err error) {
 		Source: s, out: p, messages: make(chan message),
 		machine: newMachine(s.poller, p, s.opt.Metrics, s.opt.Shared, s.opt.Log),
 	}
-	if r.recorder, err = s.record(); err != nil {
+	if r.recorder, err = capture.Record(s.opt.Config.Capture, s.Name(), capture.DefaultRotation(), 0); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.recorder.close()) }()
+	defer func() { err = errors.Join(err, r.recorder.Close()) }()
 	at := now()
 	due, waits := s.due(at, past)
 	open, err := openingFrame(s.Name(), at, due, past)
@@ -201,7 +200,7 @@ func (r *run) handle(ctx context.Context, msg message) (verdict, error) {
 func (r *run) take(f capture.Frame) (verdict, error) {
 	r.latest = max(r.latest+1, f.At, r.machine.clock)
 	f.At = r.latest
-	if err := r.recorder.write(f); err != nil {
+	if err := r.recorder.Write(f); err != nil {
 		return verdict{}, err
 	}
 	return r.machine.Frame(f)
@@ -254,34 +253,4 @@ func (r *run) describe() {
 	default:
 		r.report("stale", fmt.Sprintf("streams without an answer: %q", failing), measures...)
 	}
-}
-
-// recorder writes the capture of a run, if there is to be one.
-type recorder struct{ out *capture.Writer }
-
-func (s *Source) record() (*recorder, error) {
-	if s.opt.Config.Capture == "" {
-		return &recorder{}, nil
-	}
-	at := now()
-	path := filepath.Join(s.opt.Config.Capture, s.Name()+"-"+at.UTC().Format("20060102T150405.000000")+".jsonl.zst")
-	out, err := capture.Create(path, s.Name(), at)
-	return &recorder{out}, err
-}
-
-func (r *recorder) write(f capture.Frame) error {
-	if r.out == nil {
-		return nil
-	}
-	if err := r.out.Write(f); err != nil {
-		return err
-	}
-	return r.out.Flush() // answers are rare: a killed process loses none
-}
-
-func (r *recorder) close() error {
-	if r.out == nil {
-		return nil
-	}
-	return r.out.Close()
 }

@@ -24,16 +24,18 @@ type Config struct {
 	BackoffMax        time.Duration `koanf:"backoff_max" doc:"Longest wait before a connection is dialled again."`
 	TickDelay         time.Duration `koanf:"tick_delay" doc:"How far Ticks lag behind the venue's time: what its streams run behind each other."`
 
-	Capture string  `koanf:"capture" doc:"Folder to record raw frames in; empty records nothing."`
-	Play    string  `koanf:"play" doc:"Capture file to play in place of the venue."`
-	Speed   float64 `koanf:"speed" doc:"Pace of playback: 1 as recorded, 10 ten times that, 0 as fast as it goes."`
+	Capture string `koanf:"capture" doc:"Folder to record raw frames in; empty records nothing."`
+	// CaptureEvery bounds a file of the capture.
+	CaptureEvery time.Duration `koanf:"capture_every" doc:"A capture goes on in a new file after so long; each file has its SHA-256 beside it."`
+	Play         string        `koanf:"play" doc:"Capture to play in place of the venue: a file, or a folder of one source's files as one recording."`
+	Speed        float64       `koanf:"speed" doc:"Pace of playback: 1 as recorded, 10 ten times that, 0 as fast as it goes."`
 }
 
 // Defaults of every connector; symbols and channels are the venue's.
 func Defaults(symbols, channels []string) Config {
 	return Config{
 		Symbols: symbols, Channels: channels, BookDepth: 20, BookInterval: 100 * time.Millisecond, StreamsPerConn: 200, RequestsPerMinute: 60,
-		Silence: time.Minute, MaxAge: 23 * time.Hour, BackoffMax: time.Minute, TickDelay: 250 * time.Millisecond,
+		Silence: time.Minute, MaxAge: 23 * time.Hour, BackoffMax: time.Minute, TickDelay: 250 * time.Millisecond, CaptureEvery: time.Hour,
 	}
 }
 
@@ -65,6 +67,7 @@ func (c Config) validateNumbers(section string) error {
 		{"max_age", c.MaxAge, time.Minute, 24 * time.Hour},
 		{"backoff_max", c.BackoffMax, 0, time.Hour},
 		{"tick_delay", c.TickDelay, 0, time.Minute},
+		{"capture_every", c.CaptureEvery, time.Second, 24 * time.Hour},
 	} {
 		if f.value < f.low || f.value > f.high {
 			return fmt.Errorf("%s.%s is %v: it must lie between %v and %v", section, f.name, f.value, f.low, f.high)

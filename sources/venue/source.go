@@ -2,9 +2,9 @@ package venue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -163,13 +163,16 @@ func (l *lines) run(ctx context.Context, group *errgroup.Group, gets []Get, fram
 }
 
 // loop owns the machine: it hands it the frames and the steps of the clock, and records what it hands over.
-func (s *Source) loop(ctx context.Context, m *Machine, frames <-chan capture.Frame) error {
+func (s *Source) loop(ctx context.Context, m *Machine, frames <-chan capture.Frame) (err error) {
 	pump := feed.NewPump(m)
-	rec, err := s.record()
+	const flush = 5 * time.Second
+	rotation := capture.DefaultRotation()
+	rotation.Every = s.cfg.CaptureEvery
+	rec, err := capture.Record(s.cfg.Capture, s.Name(), rotation, flush)
 	if err != nil {
 		return err
 	}
-	defer rec.close(s.log)
+	defer func() { err = errors.Join(err, rec.Close()) }()
 	step := time.NewTicker(feed.Step)
 	defer step.Stop()
 	var latest schemas.Time
@@ -182,7 +185,7 @@ func (s *Source) loop(ctx context.Context, m *Machine, frames <-chan capture.Fra
 			// plays back in this order.
 			latest = max(latest, f.At, pump.Reached())
 			f.At = latest
-			if err := rec.write(f); err != nil {
+			if err := rec.Write(f); err != nil {
 				return err
 			}
 			if err := pump.Frame(f); err != nil {
@@ -256,48 +259,4 @@ func (s *Source) play(ctx context.Context, p sources.Publisher) error {
 		s.log.Info("capture played", "file", s.cfg.Play, "frames", frames, "unreadable_lines", bad, "last_unreadable", last)
 	}
 	return nil
-}
-
-// recorder writes the capture of a run, if there is to be one.
-type recorder struct {
-	out     *capture.Writer
-	flushed schemas.Time
-}
-
-// record opens a new capture file, named for the source and the moment.
-func (s *Source) record() (*recorder, error) {
-	if s.cfg.Capture == "" {
-		return &recorder{}, nil
-	}
-	started := time.Now().UTC() //nolint:forbidigo // names the file; reaches no record
-	path := filepath.Join(s.cfg.Capture, s.Name()+"-"+started.Format("20060102T150405.000000")+".jsonl.zst")
-	out, err := capture.Create(path, s.Name(), schemas.Time(started.UnixNano()))
-	if err != nil {
-		return nil, err
-	}
-	return &recorder{out: out}, nil
-}
-
-func (r *recorder) write(f capture.Frame) error {
-	if r.out == nil {
-		return nil
-	}
-	if err := r.out.Write(f); err != nil {
-		return err
-	}
-	const every = 5 * time.Second
-	if f.At.Sub(r.flushed) < every {
-		return nil
-	}
-	r.flushed = f.At
-	return r.out.Flush()
-}
-
-func (r *recorder) close(log *slog.Logger) {
-	if r.out == nil {
-		return
-	}
-	if err := r.out.Close(); err != nil && log != nil {
-		log.Error("capture not closed", "error", err)
-	}
 }
