@@ -130,8 +130,11 @@ func (c *Client) do(ctx context.Context, source string, req Request, known valid
 	h := c.host(address.Host, req.PerMinute)
 	bound := time.Second
 	for try := 1; ; try++ {
-		if err := h.wait(ctx); err != nil {
-			return nil, 0, err
+		if err := h.wait(ctx, c.cfg.BackoffMax); err != nil {
+			if no, ok := errors.AsType[*refused](err); ok {
+				after = no.after
+			}
+			return nil, after, err
 		}
 		r, err = h.breaker.Execute(func() (*reply, error) { return c.get(ctx, req, known, check) })
 		c.count(source, address.Host, r, err)
@@ -161,11 +164,14 @@ func jitter(bound time.Duration) time.Duration {
 	return rand.N(bound)
 }
 
-// wait holds a request back until the host's pause is over and its budget allows it.
-func (h *host) wait(ctx context.Context) error {
+// wait holds a request back until the host's pause is over and its budget allows it; a pause longer than most is refused.
+func (h *host) wait(ctx context.Context, most time.Duration) error {
 	h.mu.Lock()
 	pause := h.pause.Sub(now())
 	h.mu.Unlock()
+	if pause > most {
+		return &refused{outcome: "throttled", final: true, after: pause, err: fmt.Errorf("requesting: the host wants to be left alone for another %v", pause.Round(time.Second))}
+	}
 	if pause > 0 && !sleep(ctx, pause) {
 		return ctx.Err()
 	}

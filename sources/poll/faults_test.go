@@ -138,6 +138,23 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
+// A host that asks for an hour is left alone by all its jobs, and none of them waits for it in its turn.
+func TestLongPauseHoldsForTheHost(t *testing.T) {
+	s := serve(t)
+	for _, job := range []string{"a", "b", "c"} {
+		s.on(job, fails(429, "Retry-After", "3600"))
+	}
+	o := options()
+	began := time.Now()
+	once(t, &fake{name: "fake", url: s.URL, jobs: []string{"a", "b", "c"}}, o)
+	if _, after, err := o.Client.do(t.Context(), "fake", Request{Ref: s.URL + "/a"}, validators{}, nil); err == nil || after < 59*time.Minute {
+		t.Errorf("the next request: %v, again after %v; want an hour", err, after)
+	}
+	if took := time.Since(began); took > 5*time.Second || s.count("a")+s.count("b")+s.count("c") > 3 {
+		t.Errorf("took %v and %d requests", took, s.count("a")+s.count("b")+s.count("c"))
+	}
+}
+
 // Requests that are at fault themselves do not open the breaker for the others of the host.
 func TestRefusedRequestsLeaveTheBreakerClosed(t *testing.T) {
 	s := serve(t)

@@ -135,14 +135,21 @@ func (m *machine) report(at schemas.Time) error {
 		return nil
 	}
 	if m.status == 0 { // a Tick ahead of the first record
-		if err := m.out.Tick(m.poller.Name(), (at - 1).Floor(time.Second), schemas.VenuesStatus); err != nil {
+		if err := m.tickStatus((at - 1).Floor(time.Second)); err != nil {
 			return err
 		}
 	}
-	m.status = at
 	if err := m.health.report(at, func(h *schemas.FeedHealth) error { return m.out.Publish(schemas.VenuesStatus, h) }); err != nil {
 		return err
 	}
+	return m.tickStatus(at)
+}
+
+func (m *machine) tickStatus(at schemas.Time) error {
+	if at <= m.status {
+		return nil
+	}
+	m.status = at
 	return m.out.Tick(m.poller.Name(), at, schemas.VenuesStatus)
 }
 
@@ -162,7 +169,6 @@ func (m *machine) tick(at schemas.Time) error {
 // answer decodes and takes in what came.
 func (m *machine) answer(f capture.Frame) (verdict, error) {
 	j := m.job(f.Conn)
-	m.shared.Frames.WithLabelValues(m.poller.Name()).Inc()
 	j.open = max(j.open, 1) - 1
 	v := verdict{ok: true, keep: true}
 	if len(f.Data) > 0 {
@@ -330,15 +336,12 @@ func (m *machine) put(h *held) error {
 	if h.backfill {
 		meta.Flags |= flagBackfill
 	}
+	tick := m.tickStatus
 	if h.Topic.Name != schemas.VenuesStatus.Name {
-		m.latest = max(m.latest, event)
-		if err := m.tick((event - 1).Floor(time.Second)); err != nil {
-			return err
-		}
-	} else if m.status == 0 {
-		if err := m.report((event - 1).Floor(time.Second)); err != nil {
-			return err
-		}
+		tick, m.latest = m.tick, max(m.latest, event)
+	}
+	if err := tick((event - 1).Floor(time.Second)); err != nil {
+		return err
 	}
 	m.health.record(h.job.Stream)
 	if err := m.out.Publish(h.Topic, h.Message); err != nil && !errors.Is(err, sources.ErrShed) {
