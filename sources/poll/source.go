@@ -23,7 +23,7 @@ type Options struct {
 	Past func(ctx context.Context, source string, topics []schemas.Topic) (Past, error)
 	// Once ends the run when every job that is due has had its turn.
 	Once bool
-	// Play is a recording to read in place of the service, at Speed.
+	// Play is a recording to read in place of the service, as fast as it goes.
 	Play    string
 	Metrics *Metrics
 	Shared  *sources.Metrics
