@@ -15,6 +15,9 @@ type Metrics struct {
 	Unburied      *prometheus.CounterVec // source
 	Shed          *prometheus.CounterVec // topic
 	ProduceErrors *prometheus.CounterVec // topic
+
+	// Pulse is what the live sources of the process know of each other.
+	Pulse *Pulse
 }
 
 // NewMetrics makes the metrics and registers them; a nil registry leaves them unregistered, for tests.
@@ -23,6 +26,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tapewatch", Subsystem: "source", Name: name, Help: help}, labels)
 	}
 	m := &Metrics{
+		Pulse:      &Pulse{},
 		Records:    counter("records_total", "Records handed to the producer.", "topic", "type"),
 		Frames:     counter("frames_total", "Raw frames received, or rows read.", "source"),
 		Gaps:       counter("gaps_total", "Losses found and published as Gap records.", "source", "channel", "cause"),

@@ -23,6 +23,8 @@ const (
 	Receive Kind = "recv"
 	// HTTP is the body of an answer to a GET.
 	HTTP Kind = "http"
+	// Peers says whether other sources of the process receive data, from here on: its data are 1 or 0.
+	Peers Kind = "peers"
 	// Close says that a connection is gone; its data say why.
 	Close Kind = "close"
 )

@@ -212,7 +212,7 @@ func (r *Reader) frame(line []byte) (Frame, error) {
 	f := Frame{Kind: Kind(v.GetStringBytes("t")), Conn: string(v.GetStringBytes("conn"))}
 	stamp, where := "ts", "url"
 	switch f.Kind {
-	case Receive, Send, HTTP, Close:
+	case Receive, Send, HTTP, Peers, Close:
 	case Connect:
 		where = "addr"
 	case Header:

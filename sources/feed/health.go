@@ -61,6 +61,7 @@ type Health struct {
 	slots         map[string]*slot
 	order         []string // slot names, sorted
 	unknown       uint64
+	peers         bool // other sources of the process receive data
 	out           schemas.FeedHealth
 }
 
@@ -110,6 +111,9 @@ func (h *Health) Received(conn string, at schemas.Time) {
 	s := h.slot(Slot(conn))
 	s.received = max(s.received, at)
 }
+
+// Peers notes whether other sources of the process receive data.
+func (h *Health) Peers(alive bool) { h.peers = alive }
 
 // Unknown counts a message that no decoder knows.
 func (h *Health) Unknown() { h.unknown++ }
@@ -216,11 +220,11 @@ func (h *Health) fill(s *Stream, at, now schemas.Time) {
 	m.Source, m.Venue, m.Symbol = h.source, h.venue, s.Symbol
 	m.EventTime, m.ReceiveTime = int64(at), int64(now)
 	m.TimeSource, m.SequenceKind = schemas.TimeSource_TIME_SOURCE_RECEIPT, schemas.SequenceKind_SEQUENCE_KIND_NONE
-	m.Id = s.Channel + "/" + at.String()
+	m.Id = s.Symbol + "/" + s.Channel + "/" + at.String()
 	o := &h.out
 	o.Channel, o.Records, o.Connected = s.Channel, s.records, h.slots[s.slot] != nil && h.slots[s.slot].open > 0
 	o.Gaps, o.Duplicates, o.UnknownMessages = s.gaps, s.dups, h.unknown
-	o.SilentNs, o.SkewNs, o.OthersAlive = nil, nil, false
+	o.SilentNs, o.SkewNs, o.OthersAlive = nil, nil, h.peers
 	if s.last > 0 {
 		silent := uint64(max(now.Sub(s.last), 0))
 		o.SilentNs = &silent

@@ -142,6 +142,8 @@ func (m *Machine) Frame(f capture.Frame) error {
 		return m.answer(f)
 	case capture.Receive:
 		return m.receive(f)
+	case capture.Peers:
+		m.core.Health.Peers(string(f.Data) == "1")
 	case capture.Header:
 	}
 	return nil

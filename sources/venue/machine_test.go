@@ -68,18 +68,22 @@ func (p *play) Message(raw []byte) ([]venue.Event, error) {
 
 func (p *play) Answer(string, []byte) ([]venue.Event, error) { return nil, nil }
 
-// run plays all and lists what was published besides ticks and health.
-func (p *play) run(t *testing.T) (m *venue.Machine, said []string) {
-	t.Helper()
-	spec := &venue.Spec{
+// spec is the market of the play.
+func (p *play) spec() *venue.Spec {
+	return &venue.Spec{
 		Venue: "toy", Market: "spot", NewDecoder: func() venue.Decoder { return p }, Contiguous: true, Books: p.rules,
 		Topics:      []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.VenuesStatus},
 		Canonical:   func(v string) (string, error) { return v + "-USD", nil },
 		VenueSymbol: func(s string) (string, error) { return strings.TrimSuffix(s, "-USD"), nil },
 		Streams:     func(capture.Frame) []venue.Stream { return nil },
 	}
+}
+
+// run plays all and lists what was published besides ticks and health.
+func (p *play) run(t *testing.T) (m *venue.Machine, said []string) {
+	t.Helper()
 	out := &sourcetest.Memory{}
-	m = venuetest.Machine(t, spec, out, venue.Hands{Recover: func(slot, symbol string) { p.asked = append(p.asked, slot+" "+symbol) }})
+	m = venuetest.Machine(t, p.spec(), out, venue.Hands{Recover: func(slot, symbol string) { p.asked = append(p.asked, slot+" "+symbol) }})
 	venuetest.Run(t, m, p.frames)
 	if err := m.Finish(); err != nil {
 		t.Fatal(err)
@@ -290,5 +294,27 @@ func TestUnsizedQuote(t *testing.T) {
 	}
 	if got[0] != "2 1" || got[2] != "2 1" {
 		t.Errorf("quantities %q, want 2 1 of the first and the last", got)
+	}
+}
+
+// What the other sources of the process receive is told by frames, so that a capture plays back to the same health: from the
+// second after they say so, this source's silence is the venue's and not ours.
+func TestPeersAreToldByFrames(t *testing.T) {
+	p := newPlay().do(0, capture.Connect, "a/1").say(10, "a/1", trade("X", 1)).say(3000, "a/1", trade("X", 2))
+	p.frames = append(p.frames, capture.Frame{Kind: capture.Peers, Conn: "a", At: at(3100), Data: []byte("1")})
+	p.say(6000, "a/1", trade("X", 3))
+	p.frames = append(p.frames, capture.Frame{Kind: capture.Peers, Conn: "a", At: at(6100), Data: []byte("0")})
+	p.say(9000, "a/1", trade("X", 4))
+	out := &sourcetest.Memory{}
+	m := venuetest.Machine(t, p.spec(), out)
+	venuetest.Run(t, m, p.frames)
+	var told []bool
+	for _, h := range sourcetest.Of[*schemas.FeedHealth](out) {
+		if n := len(told); n == 0 || told[n-1] != h.OthersAlive {
+			told = append(told, h.OthersAlive)
+		}
+	}
+	if fmt.Sprint(told) != "[false true false]" {
+		t.Errorf("others alive: %v, want no, yes, no", told)
 	}
 }

@@ -176,22 +176,35 @@ func (s *Source) loop(ctx context.Context, m *Machine, frames <-chan capture.Fra
 	step := time.NewTicker(feed.Step)
 	defer step.Stop()
 	var latest schemas.Time
+	take := func(f capture.Frame) error {
+		// Sockets race, and a frame may have waited while the clock stepped on: stamps go forward, so that the capture plays
+		// back in this order.
+		latest = max(latest, f.At, pump.Reached())
+		f.At = latest
+		if err := rec.Write(f); err != nil {
+			return err
+		}
+		return pump.Frame(f)
+	}
+	peers := false
 	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case f := <-frames:
-			// Sockets race, and a frame may have waited while the clock stepped on: stamps go forward, so that the capture
-			// plays back in this order.
-			latest = max(latest, f.At, pump.Reached())
-			f.At = latest
-			if err := rec.Write(f); err != nil {
-				return err
+			if f.Kind == capture.Receive && s.spec.IsData(f.Data) {
+				s.metrics.Pulse.Beat(s.Name(), f.At)
 			}
-			if err := pump.Frame(f); err != nil {
+			if err := take(f); err != nil {
 				return err
 			}
 		case at := <-step.C:
+			if alive := s.metrics.Pulse.Others(s.Name(), schemas.Time(at.UnixNano())); alive != peers {
+				peers = alive
+				if err := take(peersFrame(s.Name(), at, alive)); err != nil {
+					return err
+				}
+			}
 			if err := pump.Advance(schemas.Time(at.UnixNano())); err != nil {
 				return err
 			}
@@ -200,6 +213,15 @@ func (s *Source) loop(ctx context.Context, m *Machine, frames <-chan capture.Fra
 			}
 		}
 	}
+}
+
+// peersFrame says whether other sources of the process receive data. It is a frame, so that a capture plays back alike.
+func peersFrame(source string, at time.Time, alive bool) capture.Frame {
+	f := capture.Frame{Kind: capture.Peers, Conn: source, At: schemas.Time(at.UnixNano()), Data: []byte("0")}
+	if alive {
+		f.Data = []byte("1")
+	}
+	return f
 }
 
 // quiet is how long a stream may have no record before the source's state names it.
