@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -163,7 +162,7 @@ func (m samples) peak(part float64) int64 {
 // watch samples a process's memory until it ends.
 func (p *service) watch(limit time.Duration) samples {
 	p.t.Helper()
-	status := filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "status")
+	status := fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)
 	var out samples
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(time.Second) {
 		text, err := os.ReadFile(status)
