@@ -22,12 +22,9 @@ func (d *decoder) Answer(string, []byte) ([]venue.Event, error) { return nil, ni
 // Message decodes one message of the stream.
 func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
 	d.batch.Reset()
-	v, err := d.json.Parse(raw)
+	v, err := d.json.Object(raw)
 	if err != nil {
 		return nil, err
-	}
-	if v.Type() != fastjson.TypeObject {
-		return nil, fmt.Errorf("%w: %s in place of an object", venue.ErrShape, v.Type())
 	}
 	if err := d.dispatch(v); err != nil {
 		return nil, err

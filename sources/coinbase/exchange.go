@@ -20,12 +20,9 @@ func (d *exchangeDecoder) Answer(string, []byte) ([]venue.Event, error) { return
 // Message decodes one message.
 func (d *exchangeDecoder) Message(raw []byte) ([]venue.Event, error) {
 	d.batch.Reset()
-	v, err := d.json.Parse(raw)
+	v, err := d.json.Object(raw)
 	if err != nil {
 		return nil, err
-	}
-	if v.Type() != fastjson.TypeObject {
-		return nil, fmt.Errorf("%w: %s in place of an object", venue.ErrShape, v.Type())
 	}
 	if err := d.dispatch(v); err != nil {
 		return nil, err

@@ -22,12 +22,9 @@ type decoder struct {
 // Message decodes one message: a notification, or the answer to a request.
 func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
 	d.batch.Reset()
-	v, err := d.json.Parse(raw)
+	v, err := d.json.Object(raw)
 	if err != nil {
 		return nil, err
-	}
-	if v.Type() != fastjson.TypeObject {
-		return nil, fmt.Errorf("%w: %s in place of an object", venue.ErrShape, v.Type())
 	}
 	if method := v.GetStringBytes("method"); string(method) != "subscription" {
 		d.answer(v, method)

@@ -22,12 +22,9 @@ type decoder struct {
 // Message decodes one message: data have a feed and no event, acknowledgements have both.
 func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
 	d.batch.Reset()
-	v, err := d.json.Parse(raw)
+	v, err := d.json.Object(raw)
 	if err != nil {
 		return nil, err
-	}
-	if v.Type() != fastjson.TypeObject {
-		return nil, fmt.Errorf("%w: %s in place of an object", venue.ErrShape, v.Type())
 	}
 	if v.Exists("event") {
 		d.event(v)

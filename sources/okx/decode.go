@@ -24,12 +24,9 @@ func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
 		d.batch.Next(venue.Note)
 		return d.batch.Events(), nil
 	}
-	v, err := d.json.Parse(raw)
+	v, err := d.json.Object(raw)
 	if err != nil {
 		return nil, err
-	}
-	if v.Type() != fastjson.TypeObject {
-		return nil, fmt.Errorf("%w: %s in place of an object", venue.ErrShape, v.Type())
 	}
 	if event := v.GetStringBytes("event"); len(event) > 0 {
 		d.answer(string(event), v)

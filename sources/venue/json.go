@@ -38,6 +38,18 @@ func (j *JSON) Parse(raw []byte) (*fastjson.Value, error) {
 	return v, nil
 }
 
+// Object parses a message that must be an object.
+func (j *JSON) Object(raw []byte) (*fastjson.Value, error) {
+	v, err := j.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if v.Type() != fastjson.TypeObject {
+		return nil, fmt.Errorf("%w: %s in place of an object", ErrShape, v.Type())
+	}
+	return v, nil
+}
+
 // Decimal reads a number that is written as text or as a JSON number, as it is written.
 func (j *JSON) Decimal(v *fastjson.Value, key string) (Number, error) {
 	f := v.Get(key)
