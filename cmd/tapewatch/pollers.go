@@ -6,6 +6,7 @@ import (
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/edgar"
+	"github.com/tapewatch/tapewatch/sources/fred"
 	"github.com/tapewatch/tapewatch/sources/poll"
 )
 
@@ -18,6 +19,7 @@ type pollMaker struct {
 func pollMakers() []pollMaker {
 	return []pollMaker{
 		{"edgar", func(s *settings) (poll.Poller, error) { return edgar.New(s.EDGAR, s.Poll.UserAgent) }},
+		{"fred", func(s *settings) (poll.Poller, error) { return fred.New(s.FRED) }},
 	}
 }
 

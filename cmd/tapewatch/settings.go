@@ -17,6 +17,7 @@ import (
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/edgar"
 	"github.com/tapewatch/tapewatch/sources/files"
+	"github.com/tapewatch/tapewatch/sources/fred"
 	"github.com/tapewatch/tapewatch/sources/poll"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
@@ -45,6 +46,7 @@ type settings struct {
 	Venues                                       venuesConfig
 	Poll                                         poll.Config
 	EDGAR                                        edgar.Config
+	FRED                                         fred.Config
 	Sinks                                        sinksConfig
 	PostgresSwitch, RedisSwitch, WebSocketSwitch switchConfig
 	Postgres                                     postgres.Config
@@ -141,7 +143,7 @@ func newSettings() (*settings, *config.Tree) {
 		Records: recordsConfig{Encoding: "protobuf"},
 		Sources: sourcesConfig{Use: []string{"simulator"}}, Producer: sources.Defaults(), Simulator: simulator.Defaults(), File: files.Defaults(),
 		Venues: venuesDefaults(),
-		Poll:   poll.Defaults(), EDGAR: edgar.Defaults(),
+		Poll:   poll.Defaults(), EDGAR: edgar.Defaults(), FRED: fred.Defaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
 		Supervision:    supervisionDefaults(),
 		Sinks:          sinksConfig{Enabled: true},
@@ -165,6 +167,7 @@ func newSettings() (*settings, *config.Tree) {
 	s.Venues.addTo(t)
 	t.Add("poll", "How services are asked: filings, statistics, earnings, news, chains, status pages.", &s.Poll)
 	t.Add("edgar", "Filings and their facts from SEC EDGAR.", &s.EDGAR)
+	t.Add("fred", "Macroeconomic series with their vintages, from FRED.", &s.FRED)
 	t.Add("sinks", "All sinks at once.", &s.Sinks)
 	t.Add("sinks.postgres", "Events in PostgreSQL, each row exactly once.", &s.PostgresSwitch)
 	t.AddWhen("sinks.postgres", "", &s.Postgres, func() bool { return !s.Postgres.URL.IsZero() })
