@@ -5,6 +5,7 @@ import (
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/chain"
 	"github.com/tapewatch/tapewatch/sources/edgar"
 	"github.com/tapewatch/tapewatch/sources/fred"
 	"github.com/tapewatch/tapewatch/sources/poll"
@@ -20,6 +21,9 @@ func pollMakers() []pollMaker {
 	return []pollMaker{
 		{"edgar", func(s *settings) (poll.Poller, error) { return edgar.New(s.EDGAR, s.Poll.UserAgent) }},
 		{"fred", func(s *settings) (poll.Poller, error) { return fred.New(s.FRED) }},
+		{"bitcoin", func(s *settings) (poll.Poller, error) { return chain.NewBitcoin(s.Bitcoin) }},
+		{"ethereum", func(s *settings) (poll.Poller, error) { return chain.NewEthereum(s.Ethereum) }},
+		{"whalealert", func(s *settings) (poll.Poller, error) { return chain.NewWhaleAlert(s.WhaleAlert) }},
 	}
 }
 

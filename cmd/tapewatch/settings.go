@@ -15,6 +15,7 @@ import (
 	"github.com/tapewatch/tapewatch/sinks/redis"
 	"github.com/tapewatch/tapewatch/sinks/websocket"
 	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/chain"
 	"github.com/tapewatch/tapewatch/sources/edgar"
 	"github.com/tapewatch/tapewatch/sources/files"
 	"github.com/tapewatch/tapewatch/sources/fred"
@@ -47,6 +48,9 @@ type settings struct {
 	Poll                                         poll.Config
 	EDGAR                                        edgar.Config
 	FRED                                         fred.Config
+	Bitcoin                                      chain.BitcoinConfig
+	Ethereum                                     chain.EthereumConfig
+	WhaleAlert                                   chain.WhaleAlertConfig
 	Sinks                                        sinksConfig
 	PostgresSwitch, RedisSwitch, WebSocketSwitch switchConfig
 	Postgres                                     postgres.Config
@@ -144,6 +148,7 @@ func newSettings() (*settings, *config.Tree) {
 		Sources: sourcesConfig{Use: []string{"simulator"}}, Producer: sources.Defaults(), Simulator: simulator.Defaults(), File: files.Defaults(),
 		Venues: venuesDefaults(),
 		Poll:   poll.Defaults(), EDGAR: edgar.Defaults(), FRED: fred.Defaults(),
+		Bitcoin: chain.BitcoinDefaults(), Ethereum: chain.EthereumDefaults(), WhaleAlert: chain.WhaleAlertDefaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
 		Supervision:    supervisionDefaults(),
 		Sinks:          sinksConfig{Enabled: true},
@@ -168,6 +173,9 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("poll", "How services are asked: filings, statistics, earnings, news, chains, status pages.", &s.Poll)
 	t.Add("edgar", "Filings and their facts from SEC EDGAR.", &s.EDGAR)
 	t.Add("fred", "Macroeconomic series with their vintages, from FRED.", &s.FRED)
+	t.Add("bitcoin", "Large transfers on Bitcoin, from mempool.space or another Esplora service.", &s.Bitcoin)
+	t.Add("ethereum", "Large transfers on Ethereum, or a chain like it, from a node by JSON-RPC.", &s.Ethereum)
+	t.Add("whalealert", "Large transfers on many chains, from Whale Alert.", &s.WhaleAlert)
 	t.Add("sinks", "All sinks at once.", &s.Sinks)
 	t.Add("sinks.postgres", "Events in PostgreSQL, each row exactly once.", &s.PostgresSwitch)
 	t.AddWhen("sinks.postgres", "", &s.Postgres, func() bool { return !s.Postgres.URL.IsZero() })
