@@ -6,6 +6,7 @@ import (
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/chain"
+	"github.com/tapewatch/tapewatch/sources/earnings"
 	"github.com/tapewatch/tapewatch/sources/edgar"
 	"github.com/tapewatch/tapewatch/sources/fred"
 	"github.com/tapewatch/tapewatch/sources/poll"
@@ -21,6 +22,7 @@ func pollMakers() []pollMaker {
 	return []pollMaker{
 		{"edgar", func(s *settings) (poll.Poller, error) { return edgar.New(s.EDGAR, s.Poll.UserAgent) }},
 		{"fred", func(s *settings) (poll.Poller, error) { return fred.New(s.FRED) }},
+		{"earnings", func(s *settings) (poll.Poller, error) { return earnings.New(s.Earnings) }},
 		{"bitcoin", func(s *settings) (poll.Poller, error) { return chain.NewBitcoin(s.Bitcoin) }},
 		{"ethereum", func(s *settings) (poll.Poller, error) { return chain.NewEthereum(s.Ethereum) }},
 		{"whalealert", func(s *settings) (poll.Poller, error) { return chain.NewWhaleAlert(s.WhaleAlert) }},

@@ -16,6 +16,7 @@ import (
 	"github.com/tapewatch/tapewatch/sinks/websocket"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/chain"
+	"github.com/tapewatch/tapewatch/sources/earnings"
 	"github.com/tapewatch/tapewatch/sources/edgar"
 	"github.com/tapewatch/tapewatch/sources/files"
 	"github.com/tapewatch/tapewatch/sources/fred"
@@ -48,6 +49,7 @@ type settings struct {
 	Poll                                         poll.Config
 	EDGAR                                        edgar.Config
 	FRED                                         fred.Config
+	Earnings                                     earnings.Config
 	Bitcoin                                      chain.BitcoinConfig
 	Ethereum                                     chain.EthereumConfig
 	WhaleAlert                                   chain.WhaleAlertConfig
@@ -147,7 +149,7 @@ func newSettings() (*settings, *config.Tree) {
 		Records: recordsConfig{Encoding: "protobuf"},
 		Sources: sourcesConfig{Use: []string{"simulator"}}, Producer: sources.Defaults(), Simulator: simulator.Defaults(), File: files.Defaults(),
 		Venues: venuesDefaults(),
-		Poll:   poll.Defaults(), EDGAR: edgar.Defaults(), FRED: fred.Defaults(),
+		Poll:   poll.Defaults(), EDGAR: edgar.Defaults(), FRED: fred.Defaults(), Earnings: earnings.Defaults(),
 		Bitcoin: chain.BitcoinDefaults(), Ethereum: chain.EthereumDefaults(), WhaleAlert: chain.WhaleAlertDefaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
 		Supervision:    supervisionDefaults(),
@@ -173,6 +175,7 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("poll", "How services are asked: filings, statistics, earnings, news, chains, status pages.", &s.Poll)
 	t.Add("edgar", "Filings and their facts from SEC EDGAR.", &s.EDGAR)
 	t.Add("fred", "Macroeconomic series with their vintages, from FRED.", &s.FRED)
+	t.Add("earnings", "Earnings and what was expected, from Finnhub or Alpha Vantage.", &s.Earnings)
 	t.Add("bitcoin", "Large transfers on Bitcoin, from mempool.space or another Esplora service.", &s.Bitcoin)
 	t.Add("ethereum", "Large transfers on Ethereum, or a chain like it, from a node by JSON-RPC.", &s.Ethereum)
 	t.Add("whalealert", "Large transfers on many chains, from Whale Alert.", &s.WhaleAlert)

@@ -226,7 +226,7 @@ func (m *machine) take(j *job, at schemas.Time, records []Record) {
 			m.reject("invalid", err, nil)
 			continue
 		}
-		m.held = append(m.held, &held{Record: r, job: j, at: at, backfill: !j.begun && r.Said != 0 && at.Sub(r.Said) > old})
+		m.held = append(m.held, &held{Record: r, job: j, at: at, backfill: r.Backfill || !j.begun && r.Said != 0 && at.Sub(r.Said) > old})
 	}
 }
 

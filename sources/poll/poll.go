@@ -102,6 +102,9 @@ type Record struct {
 	// Said is when the record became public, as the service says; 0 when it does not. It becomes the event time while the
 	// source's time has not passed it; otherwise the record is taken as known from its receipt.
 	Said schemas.Time
+	// Backfill says that the record is old although Said does not tell. A record of a job's very first answer that was public an
+	// hour before is one in any case.
+	Backfill bool
 	// Keys are identities besides the key on the topic, the type and Meta.id: any of them makes the record the same as an
 	// earlier one of its key.
 	Keys []string
