@@ -165,7 +165,9 @@ func (p *Bitcoin) begin(cur *cursor, list []esploraBlock, path string) (back []p
 			continue
 		case len(back) > 0:
 			return back, nil, nil
-		case p.cfg.Price:
+		}
+		cur.Prices = nil
+		if p.cfg.Price {
 			next = append(next, p.request(pricesPath))
 		}
 		return nil, append(next, p.page(b.ID, 0)), nil

@@ -188,5 +188,22 @@ func (c *cursor) done(watch int) ([]poll.Record, error) {
 	c.Known = append(c.Known, p.block)
 	c.Known = slices.Clone(c.Known[max(0, len(c.Known)-watch):])
 	c.Next, c.Pending = p.Height+1, nil
+	c.bound()
 	return out, nil
+}
+
+// maxKept bounds the bytes of transfers that are kept to take them back: the cursor must fit a record.
+const maxKept = 256 << 10
+
+// bound forgets the transfers of the oldest blocks beyond maxKept; the blocks themselves are still recognised.
+func (c *cursor) bound() {
+	sum := 0
+	for i := len(c.Known) - 1; i >= 0; i-- {
+		for _, raw := range c.Known[i].Transfers {
+			sum += len(raw)
+		}
+		if sum > maxKept {
+			c.Known[i].Transfers = nil
+		}
+	}
 }

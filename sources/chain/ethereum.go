@@ -108,13 +108,14 @@ func (p *Ethereum) receipt(tx string) poll.Request {
 // latestRoundData is the selector of the function of that name.
 const latestRoundData = "0xfeaf968c"
 
-// prices are the requests for the feeds.
-func (p *Ethereum) prices() []poll.Request {
+// ahead are the requests for a block, with those for the prices ahead of it.
+func (p *Ethereum) ahead(cur *cursor) []poll.Request {
+	cur.Prices = nil
 	var out []poll.Request
 	for _, f := range p.feeds {
 		out = append(out, p.call("eth_call", f.asset, fmt.Sprintf(`[{"to":%q,"data":%q},"latest"]`, f.address, latestRoundData)))
 	}
-	return out
+	return append(out, p.block(cur.Next))
 }
 
 // Refusal finds {"error":{"code":-32005,"message":"limit exceeded"}}.
@@ -184,7 +185,7 @@ func (p *Ethereum) height(raw json.RawMessage, cur *cursor, res *poll.Result) er
 	cur.Pending = nil // a turn that ended within a block reads it anew: it may have been dropped
 	cur.seen(n, p.cfg.Confirmations)
 	if cur.ready(p.cfg.Confirmations) {
-		res.Next = append(p.prices(), p.block(cur.Next))
+		res.Next = p.ahead(cur)
 	}
 	return nil
 }
@@ -403,7 +404,7 @@ func (p *Ethereum) goOn(cur *cursor, res *poll.Result) error {
 		return err
 	}
 	if cur.ready(p.cfg.Confirmations) {
-		res.Next = append(p.prices(), p.block(cur.Next))
+		res.Next = p.ahead(cur)
 	}
 	return nil
 }
