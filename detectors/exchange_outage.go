@@ -157,10 +157,15 @@ func (x *exchangeOutage) Duplicates() uint64 { return x.duplicates }
 // gone is how long a symbol may be silent before it is taken to be no longer traded; forgotten drops it.
 const gone = 24 * time.Hour
 
+// asked is the symbol under which a service that is asked tells its health: it is no market, and has nothing new for hours.
+const asked = "all"
+
 func (x *exchangeOutage) OnRecord(rec schemas.Record, _ processor.Emit) {
 	switch m := rec.Message.(type) {
 	case *schemas.FeedHealth:
-		x.health(rec, m)
+		if m.Meta.Symbol != asked {
+			x.health(rec, m)
+		}
 	case *schemas.VenueStatus:
 		if x.seen.Seen(m.Meta) {
 			x.duplicates++

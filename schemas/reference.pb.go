@@ -342,7 +342,8 @@ func (x *Transfer) GetGrossAmount() *Decimal {
 	return nil
 }
 
-// State of one stream of one feed, once a second.
+// State of one stream of one feed, once a second. A service that is asked at an interval tells it less often, under the symbol
+// "all"; its records are what was new, and its silence is counted from the last answer.
 type FeedHealth struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Meta  *Meta                  `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
