@@ -29,6 +29,7 @@ var studies = map[string]study{
 	"exchange_outage":       outageStudy,
 	"funding_rate":          fundingStudy,
 	"liquidity_drop":        liquidityStudy,
+	"whale_movement":        whaleStudy,
 }
 
 // StudyOptions say what a study works on.
@@ -40,6 +41,8 @@ type StudyOptions struct {
 	Data   []string
 	Labels string
 	Seed   uint64
+	// Days is how long a study's made-up background is; 0 takes the study's own.
+	Days int
 }
 
 // HasStudy reports whether a detector is judged by a study of its own.

@@ -23,7 +23,8 @@ minutes) and naive_volume (3 times the mean of the last 20 bars of --bar), each 
 Detectors of other input have a study of their own, which reads other files and prints other tables: earnings_anomaly takes
 announcements, histories and, as labels, the market's reactions; funding_rate takes histories of payments;
 correlation_breakdown minute candles of several instruments; exchange_outage those of one venue, and outages as labels;
-liquidity_drop a capture of Binance's USD-margined futures.
+liquidity_drop a capture of Binance's USD-margined futures;
+whale_movement takes token transfers of real blocks, which shape a made-up background, and address labels.
 
 With --nab the volume engine is scored on the series of the Numenta Anomaly Benchmark in that folder instead.`
 

@@ -41,7 +41,7 @@ func TestEveryPartOfThePipelineIsAService(t *testing.T) {
 		"topics": "topics apply", "ingest": "ingest simulator", "bars": "stage bars", "baskets": "stage baskets",
 		"price-anomaly": "detect price_anomaly", "unusual-volume": "detect unusual_volume",
 		"earnings-anomaly": "detect earnings_anomaly", "funding-rate": "detect funding_rate",
-		"liquidity-drop": "detect liquidity_drop", "correlation-breakdown": "detect correlation_breakdown", "exchange-outage": "detect exchange_outage",
+		"liquidity-drop": "detect liquidity_drop", "correlation-breakdown": "detect correlation_breakdown", "exchange-outage": "detect exchange_outage", "whale-movement": "detect whale_movement",
 		"sink-postgres": "sink postgres", "sink-redis": "sink redis", "serve": "serve",
 	}
 	got := map[string]string{}

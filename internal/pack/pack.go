@@ -56,6 +56,12 @@ func (r *Reader) Err() error {
 	return nil
 }
 
+// Fail makes the reader's bytes broken, for what only their reader can see, and returns it.
+func (r *Reader) Fail() *Reader {
+	r.bad, r.b = true, nil
+	return r
+}
+
 // Rest returns what has not been read.
 func (r *Reader) Rest() []byte { return r.b }
 

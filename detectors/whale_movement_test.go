@@ -1,0 +1,149 @@
+package detectors
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+func init() {
+	generators["whale_movement"] = transfers
+	others["whale_movement"] = map[string]string{
+		"min_usd": `3e6`, "check_interval": `"7m"`, "strict": `true`, "budget_days": `0.2`, "adaptive_rate": `0.5`, "volume_share_pct": `0.3`, "finality": `"3m"`,
+		"stale_after": `"20m"`, "cool_down": `"0s"`,
+	}
+	broken["whale_movement"] = map[string]string{
+		"min_usd": `0`, "check_interval": `"30s"`, "budget_days": `0`, "adaptive_rate": `2`, "volume_share_pct": `0`, "finality": `"0s"`, "stale_after": `"-1s"`,
+		"cool_down": `"-1s"`,
+	}
+	samples[schemas.ChainTransfers.Name] = struct {
+		fresh func() func(seq uint64, at schemas.Time) schemas.Message
+		every time.Duration
+	}{sampleTransfer, 10 * time.Second}
+}
+
+// sampleTransfer is small transfers between addresses and three exchanges.
+func sampleTransfer() func(seq uint64, at schemas.Time) schemas.Message {
+	m := &schemas.Transfer{
+		Meta: &schemas.Meta{Source: "s", Venue: "v", Symbol: "USDT"}, Chain: "v", Asset: "USDT", From: "0xa", To: "0xb", LogIndex: new(uint32(1)),
+		Amount: schemas.NewDecimal(0, 0), UsdValue: schemas.NewDecimal(0, 0), ToKind: schemas.AddressKind_ADDRESS_KIND_EXCHANGE,
+	}
+	var hashes [256]string
+	for i := range hashes {
+		hashes[i] = fmt.Sprintf("0x%064x", i)
+	}
+	return func(seq uint64, at schemas.Time) schemas.Message {
+		m.Meta.EventTime, m.PriceTime, m.TxHash, m.ToOwner = int64(at), int64(at), hashes[seq%256], [...]string{"binance", "kraken", "okx"}[seq%3]
+		m.UsdValue.Mantissa = 50000 + int64(seq%997)*100
+		return m
+	}
+}
+
+var owners = []string{"binance", "coinbase", "kraken", "okx", ""}
+
+// transfers makes two assets on a chain: Pareto sizes, exchanges, bridges, a treasury, shuffles; batches in one transaction, reorganised
+// blocks, records twice, late and unpriced, stale prices, gaps, bursts of deposits.
+func transfers(r *rand.Rand, hours int) []schemas.Message {
+	var out []schemas.Message
+	seq := 0
+	burst := 0
+	for second := 0; second < hours*3600; second += 30 {
+		at := t0.Add(time.Duration(second) * time.Second)
+		if second%60 == 0 {
+			out = append(out, &schemas.Tick{Source: "test", Time: int64(at)})
+		}
+		burst--
+		switch second { // of deposits, the second one in the cool-down of the first
+		case 55 * 3600, 110 * 3600, 133 * 3600:
+			burst = 120
+		}
+		for i, asset := range []string{"USDT", "WETH"} {
+			if r.IntN(3) > 0 && burst < 0 {
+				continue
+			}
+			seq++
+			usd := 40000 * math.Pow(1-r.Float64(), -1/1.1)
+			m := &schemas.Transfer{
+				Meta:  &schemas.Meta{Source: "test", Venue: "ethereum", Symbol: asset, Id: strconv.Itoa(seq), EventTime: int64(at.Add(time.Duration(r.IntN(20)) * time.Second))},
+				Chain: "ethereum", Asset: asset, TxHash: fmt.Sprintf("0x%x", seq), Height: uint64(1000 + second/12), From: fmt.Sprintf("0x%x", r.IntN(1000)), To: fmt.Sprintf("0x%x", r.IntN(1000)),
+				Amount: schemas.NewDecimal(int64(usd), 0), UsdValue: schemas.NewDecimal(int64(usd), 0), LogIndex: new(uint32(r.IntN(200))), PriceTime: int64(at.Add(-time.Duration(r.IntN(400)) * time.Second)),
+			}
+			m.FromOwner, m.ToOwner = owners[r.IntN(len(owners))], owners[r.IntN(len(owners))]
+			m.FromKind, m.ToKind = schemas.AddressKind(r.IntN(5)), schemas.AddressKind(r.IntN(5))
+			if r.IntN(2) == 0 {
+				m.FromOwner, m.FromKind = "", 0
+			}
+			if burst > 0 && i == 0 {
+				m.FromOwner, m.FromKind, m.ToOwner, m.ToKind = "", 0, "kraken", schemas.AddressKind_ADDRESS_KIND_EXCHANGE
+				m.UsdValue = schemas.NewDecimal(1900000, 0)
+			}
+			out = append(out, m)
+			switch r.IntN(60) {
+			case 0:
+				out = append(out, m)
+			case 1: // a reorganisation, and the transfer again in another block
+				gone := proto.CloneOf(m)
+				gone.Retracted = true
+				out = append(out, gone, gone)
+				if r.IntN(2) == 0 {
+					again := proto.CloneOf(m)
+					again.Height++
+					out = append(out, again)
+				}
+			case 2, 3: // more outputs of the same transaction
+				for k := range 2 + r.IntN(20) {
+					more := proto.CloneOf(m)
+					more.LogIndex, more.Meta.Id = new(uint32(300+k)), fmt.Sprintf("%d/%d", seq, k)
+					out = append(out, more)
+				}
+			case 4:
+				m.UsdValue = nil
+			case 5:
+				m.Meta.EventTime -= int64(time.Duration(r.IntN(40)) * time.Minute)
+			case 6:
+				m.UsdVolume_24H = schemas.NewDecimal(100e6, 0)
+			case 7:
+				m.LogIndex = nil
+			case 8:
+				if r.IntN(10) == 0 {
+					out = append(out, &schemas.Gap{Meta: &schemas.Meta{Source: "test", Venue: "ethereum", Symbol: asset, EventTime: int64(at)}, Channel: "all", Cause: "disconnect"})
+				}
+			}
+		}
+	}
+	return append(out, &schemas.Tick{Source: "test", Time: int64(t0.Add(time.Duration(hours+2) * time.Hour))})
+}
+
+// The state of an asset after a quarter of a busy feed.
+func TestWhaleStateSize(t *testing.T) {
+	b := newBench(t, "whale_movement", "ethereum:USDT", `{}`)
+	r := rand.New(rand.NewPCG(3, 3))
+	for seq := range 91 * 24 * 20 {
+		at := t0.Add(time.Duration(seq) * 3 * time.Minute)
+		usd := 50000 * math.Pow(1-r.Float64(), -1/1.1)
+		m := &schemas.Transfer{
+			Meta: &schemas.Meta{Source: "s", Venue: "ethereum", Symbol: "USDT", EventTime: int64(at)}, Chain: "ethereum", Asset: "USDT", TxHash: strconv.Itoa(seq),
+			From: strconv.Itoa(r.IntN(1000)), To: strconv.Itoa(r.IntN(1000)), UsdValue: schemas.NewDecimal(int64(usd), 0), Amount: schemas.NewDecimal(int64(usd), 0), PriceTime: int64(at),
+		}
+		if k := r.IntN(10); k < 4 {
+			m.ToKind, m.ToOwner = schemas.AddressKind_ADDRESS_KIND_EXCHANGE, fmt.Sprint("exchange", r.IntN(8))
+		} else if k < 8 {
+			m.FromKind, m.FromOwner = schemas.AddressKind_ADDRESS_KIND_EXCHANGE, fmt.Sprint("exchange", r.IntN(8))
+		}
+		b.to(at)
+		b.record(m)
+	}
+	size := len(b.p.AppendState(nil))
+	w := b.p.(*whaleMovement)
+	t.Logf("state of an asset: %d bytes: %d of ids, %d of %d exchanges, %d of calibration", size, len(w.seen.Append(nil)), len(w.flows.appendTo(nil, w.now)), len(w.flows.list), len(appendAll(nil, w.legs()...)))
+	if size > 4096 {
+		t.Errorf("state is %d bytes: want at most 4096", size)
+	}
+}

@@ -1,0 +1,372 @@
+package evaluate
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+// The background of the study.
+const (
+	feedMinimum = 50_000 // USD from which the feed tells transfers
+	warmDays    = 45
+	testDays    = 90 // unless the options say otherwise
+	thinShare   = 15 // the thin asset has this part of the busy one's transfers
+	exchangesOf = 8
+	dailySpan   = 24 * time.Hour
+	// regulars is how many plain addresses deal with exchanges again and again, and regularShare their part of such transfers.
+	regulars     = 40
+	regularShare = 0.3
+	// spacing of injections, and how long after an injection's end it may be found.
+	injectEvery = 11 * time.Hour
+	foundWithin = 30 * time.Minute
+)
+
+// whaleStudy judges whale_movement on a seeded background with the shape of real blocks: token transfers as JSON lines of ethereum-etl, and
+// a CSV of address, label and category. Injected are single transfers of the 99.9 and 99.99 % size to an exchange, splits of them, and
+// shuffles inside an exchange.
+func whaleStudy(ctx context.Context, o StudyOptions) (Result, error) {
+	categories := map[string]string{}
+	var rows []tokenTransfer
+	for _, path := range o.Data {
+		if strings.Contains(path, ".json") {
+			more, err := readTokenTransfers(path)
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, more...)
+			continue
+		}
+		f, err := readHeaded(path)
+		if err != nil {
+			return nil, err
+		}
+		if !f.has("address", "category") {
+			return nil, fmt.Errorf("header of %s is %q: it must have address and category", path, f.head)
+		}
+		address, category := f.at("address"), f.at("category")
+		for _, row := range f.rows {
+			categories[address(row)] = category(row)
+		}
+	}
+	shape, err := shapeOf(rows, categories)
+	if err != nil {
+		return nil, err
+	}
+	r := &WhaleReport{Shape: *shape}
+	for _, asset := range []struct {
+		name string
+		rate float64
+	}{{"busy", shape.PerDay}, {"thin", shape.PerDay / thinShare}} {
+		one, err := whaleAsset(ctx, asset.name, asset.rate, shape, o)
+		if err != nil {
+			return nil, err
+		}
+		r.Assets = append(r.Assets, *one)
+	}
+	return r, nil
+}
+
+// A WhaleReport is what whale_movement made of the background and of what was injected.
+type WhaleReport struct {
+	Shape  chainShape   `json:"shape"`
+	Assets []WhaleAsset `json:"assets"`
+}
+
+// A WhaleAsset is one asset of the background.
+type WhaleAsset struct {
+	Asset  string  `json:"asset"`
+	PerDay float64 `json:"transfers_per_day"`
+	Days   int     `json:"days"`
+	// Events by severity a day, of transfers and of net flows; Medium is all of medium and above.
+	Transfers [4]float64  `json:"transfer_events_per_day"`
+	Flows     [4]float64  `json:"flow_events_per_day"`
+	Medium    Interval    `json:"medium_per_day"`
+	Grades    []WhaleGain `json:"injections"`
+}
+
+// A WhaleGain is what became of one kind of injection: Found raised an event of medium or above, Any any.
+type WhaleGain struct {
+	Grade string   `json:"grade"`
+	USD   float64  `json:"usd"`
+	N     int      `json:"n"`
+	Busy  int      `json:"busy"`
+	Found Interval `json:"found"`
+	Any   Interval `json:"any_event"`
+	Delay Delay    `json:"delay"`
+}
+
+// A whaleGrade is one kind of injection.
+type whaleGrade struct {
+	share    float64 // of the sizes that lie below
+	pieces   int
+	span     time.Duration
+	internal bool
+	// fresh says that each piece comes from an address of its own.
+	fresh bool
+}
+
+func (g whaleGrade) String() string {
+	text := strconv.FormatFloat(100*g.share, 'g', 6, 64) + " % size"
+	if g.pieces > 1 {
+		text += fmt.Sprintf(" in %d over %v", g.pieces, g.span)
+	}
+	if g.internal {
+		text += ", internal"
+	}
+	if g.fresh {
+		text += ", as many senders"
+	}
+	return text
+}
+
+func whaleGrades() []whaleGrade {
+	var out []whaleGrade
+	for _, share := range []float64{0.999, 0.9999} {
+		out = append(out, whaleGrade{share: share, pieces: 1})
+		for _, pieces := range []int{5, 20, 100} {
+			for _, span := range []time.Duration{10 * time.Minute, time.Hour, 6 * time.Hour} {
+				out = append(out, whaleGrade{share: share, pieces: pieces, span: span})
+			}
+		}
+		for _, span := range []time.Duration{10 * time.Minute, time.Hour, 6 * time.Hour} {
+			out = append(out, whaleGrade{share: share, pieces: 20, span: span, fresh: true})
+		}
+		out = append(out, whaleGrade{share: share, pieces: 1, internal: true}, whaleGrade{share: share, pieces: 20, span: time.Hour, internal: true})
+	}
+	return out
+}
+
+// A whaleRun is one asset in the course of a run.
+type whaleRun struct {
+	player  *player
+	random  *rand.Rand
+	out     *WhaleAsset
+	grades  []whaleGrade
+	tallies []whaleTally
+	// running are the exchanges of open net flows by episode, counted the severities of open episodes that were counted.
+	running map[string]string
+	counted map[string]int
+}
+
+// A whaleTally is what became of the injections of one grade so far.
+type whaleTally struct {
+	found, any int
+	delays     []time.Duration
+}
+
+// whaleAsset runs one asset: weeks to warm up, then weeks of background with injections into copies of the detector.
+func whaleAsset(ctx context.Context, name string, rate float64, shape *chainShape, o StudyOptions) (*WhaleAsset, error) {
+	p, err := newPlayer(o.Detector, o.Config)
+	if err != nil {
+		return nil, err
+	}
+	w := &whaleRun{
+		player: p, random: rand.New(rand.NewPCG(o.Seed, uint64(rate))), out: &WhaleAsset{Asset: name, PerDay: rate, Days: cmp.Or(o.Days, testDays)},
+		grades: whaleGrades(), running: map[string]string{}, counted: map[string]int{},
+	}
+	w.tallies = make([]whaleTally, len(w.grades))
+	for _, g := range w.grades {
+		w.out.Grades = append(w.out.Grades, WhaleGain{Grade: g.String(), USD: shape.size(g.share)})
+	}
+	start := schemas.Time(1704067200e9)
+	inject := start.Add(warmDays * dailySpan)
+	today := background(w.random, start, rate, shape)
+	for d := range warmDays + w.out.Days {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		from := start.Add(time.Duration(d) * dailySpan)
+		next := background(w.random, from.Add(dailySpan), rate, shape)
+		ahead := slices.Concat(today, next)
+		for at := from; at < from.Add(dailySpan); at = at.Add(time.Hour) {
+			if at >= inject {
+				inject = at.Add(injectEvery)
+				if err := w.inject(at, ahead); err != nil {
+					return nil, err
+				}
+			}
+			if err := p.hour(at, ahead); err != nil {
+				return nil, err
+			}
+		}
+		w.count(d >= warmDays)
+		today = next
+	}
+	w.finish()
+	return w.out, nil
+}
+
+// inject tries every grade at a time, on an exchange drawn by its size. Where that has an open net flow already, nothing can be said of
+// splits.
+func (w *whaleRun) inject(at schemas.Time, ahead []movement) error {
+	exchange := exchangeName(exchangeBy(w.random))
+	saved, err := w.player.machine.save()
+	if err != nil {
+		return err
+	}
+	busy := slices.Contains(slices.Collect(maps.Values(w.running)), exchange)
+	for k, g := range w.grades {
+		gain, tally := &w.out.Grades[k], &w.tallies[k]
+		if busy && g.pieces > 1 {
+			gain.Busy++
+			continue
+		}
+		delay, medium, told, err := w.player.tryWhale(saved, at, ahead, g, gain.USD, exchange, w.random.Uint64())
+		if err != nil {
+			return err
+		}
+		gain.N++
+		if told {
+			tally.any++
+		}
+		if medium {
+			tally.found++
+			tally.delays = append(tally.delays, delay)
+		}
+	}
+	return nil
+}
+
+// count takes the events of the day; an episode counts once, at its highest severity so far.
+func (w *whaleRun) count(tested bool) {
+	one := 1 / float64(w.out.Days)
+	for _, e := range w.player.events {
+		flow := flowOf(e)
+		if e.Status == schemas.Resolved {
+			delete(w.running, e.DedupKey)
+			delete(w.counted, e.DedupKey)
+			continue
+		}
+		by := &w.out.Transfers
+		if flow != "" {
+			w.running[e.DedupKey], by = flow, &w.out.Flows
+		}
+		if !tested {
+			continue
+		}
+		if old := w.counted[e.DedupKey]; old > 0 {
+			by[old-1] -= one
+		}
+		w.counted[e.DedupKey] = schemas.SeverityRank(e.Severity)
+		by[w.counted[e.DedupKey]-1] += one
+	}
+	w.player.events = w.player.events[:0]
+}
+
+func (w *whaleRun) finish() {
+	medium, days := 0.0, float64(w.out.Days)
+	for s := 1; s < len(w.out.Transfers); s++ {
+		medium += w.out.Transfers[s] + w.out.Flows[s]
+	}
+	w.out.Medium = perDay(int(math.Round(medium*days)), days)
+	for k := range w.grades {
+		g, t := &w.out.Grades[k], &w.tallies[k]
+		g.Found, g.Any, g.Delay = Wilson(t.found, g.N), Wilson(t.any, g.N), delayOf(t.delays)
+	}
+}
+
+// flowOf returns the exchange of a net flow's event, "" for a transfer's.
+func flowOf(e *schemas.Event) string {
+	for _, n := range e.Evidence.Notes {
+		if name, ok := strings.CutPrefix(n, "exchange:"); ok {
+			return name
+		}
+	}
+	return ""
+}
+
+// hour plays an hour of movements, with a tick at each minute.
+func (p *player) hour(from schemas.Time, all []movement) error {
+	i, _ := slices.BinarySearchFunc(all, from, func(m movement, at schemas.Time) int { return int(min(max(m.at-at, -1), 1)) })
+	for minute := from.Add(time.Minute); minute <= from.Add(time.Hour); minute = minute.Add(time.Minute) {
+		for ; i < len(all) && all[i].at < minute; i++ {
+			if err := p.play(all[i].record()); err != nil {
+				return err
+			}
+		}
+		if err := p.tick(minute); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tryWhale plays a stretch with an injection on a copy of the detector, and says when an event of medium or above named it, and whether any
+// did. Flow events that the untouched stream has are other exchanges' or came before: an injection goes to an exchange without one.
+func (p *player) tryWhale(saved any, at schemas.Time, ahead []movement, g whaleGrade, usd float64, exchange string, seed uint64) (delay time.Duration, medium, told bool, err error) {
+	m, err := p.machine.fork(saved)
+	if err != nil {
+		return 0, false, false, err
+	}
+	f := &player{machine: m.(*taskMachine)}
+	f.machine.out.keep = func(e *schemas.Event) { f.events = append(f.events, e) }
+	r := rand.New(rand.NewPCG(seed, 1))
+	end := at.Add(g.span + foundWithin)
+	i, _ := slices.BinarySearchFunc(ahead, at, func(m movement, at schemas.Time) int { return int(min(max(m.at-at, -1), 1)) })
+	var stretch []movement
+	for ; i < len(ahead) && ahead[i].at < end.Add(time.Hour); i++ {
+		stretch = append(stretch, ahead[i])
+	}
+	for k := range g.pieces {
+		one := movement{at: at.Add(time.Second + time.Duration(r.Float64()*float64(g.span))), usd: usd / float64(g.pieces), class: deposit, to: exchange, tx: "injected" + strconv.Itoa(k), address: "splitter"}
+		if g.fresh {
+			one.address = ""
+		}
+		if g.internal {
+			one.class, one.from = shuffle, exchange
+		}
+		stretch = append(stretch, one)
+	}
+	slices.SortStableFunc(stretch, func(a, b movement) int { return int(min(max(a.at-b.at, -1), 1)) })
+	for ; at < end; at = at.Add(time.Hour) {
+		if err := f.hour(at, stretch); err != nil {
+			return 0, false, false, err
+		}
+	}
+	for _, e := range f.events {
+		when := schemas.Time(e.EventTime)
+		mine := flowOf(e) == exchange && !g.internal || slices.ContainsFunc(e.Evidence.Notes, func(n string) bool { return strings.HasPrefix(n, "tx:injected") })
+		if e.Status == schemas.Resolved || !mine || when > end {
+			continue
+		}
+		told = true
+		if schemas.SeverityRank(e.Severity) >= 2 && !medium {
+			medium, delay = true, when.Sub(end.Add(-g.span-foundWithin))
+		}
+	}
+	return delay, medium, told, nil
+}
+
+// Write prints the report as plain tables.
+func (r *WhaleReport) Write(w io.Writer) error {
+	var b strings.Builder
+	s := &r.Shape
+	fmt.Fprintf(&b, "whale_movement; real blocks: %d token transfers in %d s (%d ends labelled, %d to an exchange, %d from one), %d of them dollars, largest %.2f;\n",
+		s.Transfers, s.Seconds, s.Labelled, s.ToExchange, s.FromExchange, s.Dollars, s.Largest)
+	fmt.Fprintf(&b, "ln(USD) has mean %.2f and deviation %.2f: %.0f a day of $%d or more, %.0f of a million\n", s.LogMean, s.LogSD, s.PerDay, feedMinimum, s.Millions)
+	for _, a := range r.Assets {
+		fmt.Fprintf(&b, "\n%s asset, %.0f transfers a day, %d days; medium and above %.2f a day (%s)\n", a.Asset, a.PerDay, a.Days, a.Medium.Value, bounds(a.Medium))
+		table(&b, "EVENTS/DAY\tLOW\tMEDIUM\tHIGH\tCRITICAL", func(row func(...any)) {
+			row("transfers", figure(a.Transfers[0]), figure(a.Transfers[1]), figure(a.Transfers[2]), figure(a.Transfers[3]))
+			row("net flows", figure(a.Flows[0]), figure(a.Flows[1]), figure(a.Flows[2]), figure(a.Flows[3]))
+		})
+		table(&b, "INJECTED\tUSD\tN\tBUSY\tMEDIUM+\t95 %\tANY EVENT\tDELAY MEDIAN\tP90", func(row func(...any)) {
+			for _, g := range a.Grades {
+				row(g.Grade, fmt.Sprintf("%.1fM", g.USD/1e6), g.N, g.Busy, figure(g.Found.Value), bounds(g.Found), figure(g.Any.Value), minutes(g.Delay.Median), minutes(g.Delay.P90))
+			}
+		})
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

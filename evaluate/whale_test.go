@@ -1,0 +1,53 @@
+package evaluate
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tapewatch/tapewatch/internal/testservices"
+)
+
+// On a seed that nothing was chosen on: few enough alarms, single transfers and splits of a size that is rare for the asset found, shuffles
+// inside an exchange never more than low.
+func TestWhaleStudy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two assets, 75 days each")
+	}
+	dir := testservices.DataDir(t)
+	result, err := RunStudy(t.Context(), StudyOptions{
+		Detector: "whale_movement", Seed: 3, Days: 30,
+		Data: []string{
+			filepath.Join(dir, "ethereum-etl", "blocks_17173049_17173050", "expected_token_transfers.json.gz"), filepath.Join(dir, "anomaly", "whale", "eth_address_labels.csv.gz"),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := result.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("\n" + b.String())
+	r := result.(*WhaleReport)
+	if r.Shape.Transfers != 291 || r.Shape.Largest < 600321.87 || r.Shape.Largest > 600321.89 {
+		t.Errorf("%d transfers, largest %.2f: want 291 and 600321.88", r.Shape.Transfers, r.Shape.Largest)
+	}
+	for i, a := range r.Assets {
+		if a.Medium.Value > 5 {
+			t.Errorf("%s asset: %.2f events of medium or above a day, want 5 at most", a.Asset, a.Medium.Value)
+		}
+		for _, g := range a.Grades {
+			rare := i == 1 || strings.HasPrefix(g.Grade, "99.99 ") // 99.9 % of the busy asset's sizes is passed twelve times a day
+			switch {
+			case strings.HasSuffix(g.Grade, "internal"):
+				if g.Found.Value > 0 {
+					t.Errorf("%s asset, %s: %.3f are more than low", a.Asset, g.Grade, g.Found.Value)
+				}
+			case rare && strings.HasSuffix(g.Grade, "size") && g.Found.Value < 0.95,
+				rare && strings.Contains(g.Grade, " in 20 ") && !strings.HasSuffix(g.Grade, "senders") && g.Found.Value < 0.9:
+				t.Errorf("%s asset, %s: found %.3f of %d", a.Asset, g.Grade, g.Found.Value, g.N)
+			}
+		}
+	}
+}
