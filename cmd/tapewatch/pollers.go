@@ -9,6 +9,7 @@ import (
 	"github.com/tapewatch/tapewatch/sources/earnings"
 	"github.com/tapewatch/tapewatch/sources/edgar"
 	"github.com/tapewatch/tapewatch/sources/fred"
+	"github.com/tapewatch/tapewatch/sources/news"
 	"github.com/tapewatch/tapewatch/sources/poll"
 )
 
@@ -26,6 +27,7 @@ func pollMakers() []pollMaker {
 		{"bitcoin", func(s *settings) (poll.Poller, error) { return chain.NewBitcoin(s.Bitcoin) }},
 		{"ethereum", func(s *settings) (poll.Poller, error) { return chain.NewEthereum(s.Ethereum) }},
 		{"whalealert", func(s *settings) (poll.Poller, error) { return chain.NewWhaleAlert(s.WhaleAlert) }},
+		{"news", func(s *settings) (poll.Poller, error) { return news.New(s.News) }},
 	}
 }
 

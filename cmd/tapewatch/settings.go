@@ -20,6 +20,7 @@ import (
 	"github.com/tapewatch/tapewatch/sources/edgar"
 	"github.com/tapewatch/tapewatch/sources/files"
 	"github.com/tapewatch/tapewatch/sources/fred"
+	"github.com/tapewatch/tapewatch/sources/news"
 	"github.com/tapewatch/tapewatch/sources/poll"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
@@ -53,6 +54,7 @@ type settings struct {
 	Bitcoin                                      chain.BitcoinConfig
 	Ethereum                                     chain.EthereumConfig
 	WhaleAlert                                   chain.WhaleAlertConfig
+	News                                         news.Config
 	Sinks                                        sinksConfig
 	PostgresSwitch, RedisSwitch, WebSocketSwitch switchConfig
 	Postgres                                     postgres.Config
@@ -151,6 +153,7 @@ func newSettings() (*settings, *config.Tree) {
 		Venues: venuesDefaults(),
 		Poll:   poll.Defaults(), EDGAR: edgar.Defaults(), FRED: fred.Defaults(), Earnings: earnings.Defaults(),
 		Bitcoin: chain.BitcoinDefaults(), Ethereum: chain.EthereumDefaults(), WhaleAlert: chain.WhaleAlertDefaults(),
+		News:           news.Defaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
 		Supervision:    supervisionDefaults(),
 		Sinks:          sinksConfig{Enabled: true},
@@ -179,6 +182,7 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("bitcoin", "Large transfers on Bitcoin, from mempool.space or another Esplora service.", &s.Bitcoin)
 	t.Add("ethereum", "Large transfers on Ethereum, or a chain like it, from a node by JSON-RPC.", &s.Ethereum)
 	t.Add("whalealert", "Large transfers on many chains, from Whale Alert.", &s.WhaleAlert)
+	t.Add("news", "Articles of RSS and Atom feeds, by the symbols they are about.", &s.News)
 	t.Add("sinks", "All sinks at once.", &s.Sinks)
 	t.Add("sinks.postgres", "Events in PostgreSQL, each row exactly once.", &s.PostgresSwitch)
 	t.AddWhen("sinks.postgres", "", &s.Postgres, func() bool { return !s.Postgres.URL.IsZero() })
