@@ -101,7 +101,10 @@ func (c *Core) Publish(topic schemas.Topic, m schemas.Message) error {
 		return nil
 	}
 	at := schemas.TimeOf(m)
-	if first, ok := c.Clock.First(at); ok {
+	_, skewed := c.Clock.Skew()
+	if schemas.MetaOf(m).TimeSource == schemas.TimeSource_TIME_SOURCE_RECEIPT && !skewed {
+		// Its time is a guess as long as nothing has shown how far the clocks are apart: it does not begin the source's time.
+	} else if first, ok := c.Clock.First(at); ok {
 		if err := c.opt.Publisher.Tick(c.opt.Source, first, c.opt.Topics...); err != nil {
 			return err
 		}

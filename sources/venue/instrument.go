@@ -31,6 +31,7 @@ type instrument struct {
 	quoteID     uint64
 	quotePrint  uint64
 	quoteAt     schemas.Time
+	quoted      [4]Number // price and quantity of bid and offer
 	ticker      ticker
 	reached     map[string]mark // by channel: what came last of streams without ids
 	liquidation feed.Recent
@@ -188,11 +189,12 @@ func (m *Machine) quote(in *instrument, e *Event, f capture.Frame, digest uint64
 	if !timed {
 		at = m.core.Clock.Estimate(f.At)
 	}
-	if e.Last != 0 && e.Last <= in.quoteID || e.Last == 0 && (at < in.quoteAt || digest == in.quotePrint) {
+	values := [...]Number{e.Price, e.Quantity, e.AskPrice, e.AskQuantity}
+	if e.Last != 0 && e.Last <= in.quoteID || e.Last == 0 && (digest == in.quotePrint || timed && (at < in.quoteAt || at == in.quoteAt && values == in.quoted)) {
 		m.core.Duplicate(s)
 		return false, nil
 	}
-	in.quoteID, in.quotePrint, in.quoteAt = e.Last, digest, at
+	in.quoteID, in.quotePrint, in.quoteAt, in.quoted = e.Last, digest, at, values
 	s.Record(f.At, at, timed)
 	q := m.out.quote
 	q.BidQuantity, q.AskQuantity = nil, nil

@@ -344,6 +344,9 @@ func (m *Machine) status(e *Event, f capture.Frame) error {
 		Meta: &schemas.Meta{}, State: e.State, Scope: scope, Reporter: "stream", Description: string(e.Detail), Starts: int64(e.Starts), Ends: int64(e.Ends),
 	}
 	m.core.Meta(v.Meta, about, f.Conn, at, f.At)
+	if e.At == 0 {
+		v.Meta.TimeSource = schemas.TimeSource_TIME_SOURCE_RECEIPT
+	}
 	v.Meta.Id = "stream/" + scope + "/" + strconv.FormatInt(int64(at), 10)
 	v.Meta.SequenceKind = schemas.SequenceKind_SEQUENCE_KIND_NONE
 	return m.core.Publish(schemas.VenuesStatus, v)
