@@ -12,7 +12,7 @@ func commands(a *app) []*cobra.Command {
 		newUp(a), newIngest(a),
 		newProcessors(a, "detect", "Run watchdogs", detectLong, processor.Watchdog),
 		newProcessors(a, "stage", "Run stages", stageLong, processor.Stage),
-		newSink(a), newServe(a),
-		newDoctor(a), newHealthcheck(a), newReplay(a), newTail(a), newDump(a), newTopics(a), newDLQ(a), newConfig(a), newEvaluate(a), newVersion(a), newMan(),
+		newSink(a), newServe(a), newLoopback(a),
+		newDoctor(a), newHealthcheck(a), newReplay(a), newTail(a), newDump(a), newTopics(a), newFeeds(a), newDLQ(a), newConfig(a), newEvaluate(a), newVersion(a), newMan(),
 	}
 }

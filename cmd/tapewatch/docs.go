@@ -32,6 +32,7 @@ func generatedFiles() []generated {
 		}},
 		{"docs/cli.md", writeCLI},
 		{"docs/topics.md", writeTopics},
+		{"docs/feeds.md", writeFeeds},
 		{"docs/processors.md", writeProcessors},
 		{"docs/metrics.md", writeMetrics},
 		{"configs/grafana/tapewatch.json", writeDashboard},

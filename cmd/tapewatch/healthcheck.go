@@ -46,13 +46,13 @@ func newHealthcheck(a *app) *cobra.Command {
 // probeHost is where this machine's process listens, as the settings say.
 func (a *app) probeHost() string {
 	if a.settings.Admin.Port > 0 {
-		return net.JoinHostPort(loopback(a.settings.Admin.Host), strconv.Itoa(a.settings.Admin.Port))
+		return net.JoinHostPort(onLoopback(a.settings.Admin.Host), strconv.Itoa(a.settings.Admin.Port))
 	}
-	return net.JoinHostPort(loopback(a.settings.API.Host), strconv.Itoa(a.settings.API.Port))
+	return net.JoinHostPort(onLoopback(a.settings.API.Host), strconv.Itoa(a.settings.API.Port))
 }
 
-// loopback replaces "all addresses" by this machine's own.
-func loopback(host string) string {
+// onLoopback replaces "all addresses" by this machine's own.
+func onLoopback(host string) string {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		return "127.0.0.1"
 	}

@@ -130,7 +130,7 @@ func (s *settings) addresses() []string {
 	if s.API.Port == 0 {
 		return []string{"the log says where: api.port is 0"}
 	}
-	host := net.JoinHostPort(loopback(s.API.Host), strconv.Itoa(s.API.Port))
+	host := net.JoinHostPort(onLoopback(s.API.Host), strconv.Itoa(s.API.Port))
 	return []string{"http://" + host + "/", "http://" + host + "/health", "ws://" + host + "/api/v1/events/ws"}
 }
 

@@ -26,7 +26,7 @@ const (
 func NewSpec(c Config) (*venue.Spec, error) {
 	futures := c.Market == USDM
 	s := &venue.Spec{
-		Venue: "binance", Market: c.Market, NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true,
+		Venue: "binance", Market: c.Market, NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true, Channels: c.channels(),
 		Canonical:   func(v string) (string, error) { return canonical(v, futures) },
 		VenueSymbol: func(symbol string) (string, error) { return venueSymbol(symbol, futures) },
 		Streams:     streams, IsData: isData,
@@ -36,6 +36,7 @@ func NewSpec(c Config) (*venue.Spec, error) {
 	}
 	if futures {
 		s.Topics = append(s.Topics, schemas.MarketDerivatives)
+		s.Partial = []string{venue.Liquidations} // the latest of a second and symbol, at most
 		s.Books.Chain, s.Books.Proof = venue.ChainOverlap, schemas.SequenceKind_SEQUENCE_KIND_IDENTITY
 	}
 	s.Topics = append(s.Topics, schemas.VenuesStatus)

@@ -27,7 +27,7 @@ const (
 func NewSpec(c Config) (*venue.Spec, error) {
 	linear := c.Market == Linear
 	s := &venue.Spec{
-		Venue: "bybit", Market: c.Market, NewDecoder: func() venue.Decoder { return &decoder{} },
+		Venue: "bybit", Market: c.Market, NewDecoder: func() venue.Decoder { return &decoder{} }, Channels: c.channels(),
 		Canonical:   func(v string) (string, error) { return canonical(v, linear) },
 		VenueSymbol: func(symbol string) (string, error) { return venueSymbol(symbol, linear) },
 		Streams:     streams, IsData: isData,

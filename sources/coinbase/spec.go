@@ -27,7 +27,7 @@ var (
 // NewSpec describes a market.
 func NewSpec(c Config) (*venue.Spec, error) {
 	s := &venue.Spec{
-		Venue: "coinbase", Market: c.Market, NewDecoder: func() venue.Decoder { return &decoder{} },
+		Venue: "coinbase", Market: c.Market, Channels: channels(), Numbered: c.Market != Exchange, NewDecoder: func() venue.Decoder { return &decoder{} },
 		Topics:    []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.VenuesStatus},
 		Canonical: canonical, VenueSymbol: func(symbol string) (string, error) { return venueSymbol(symbol, c.Market) },
 		Streams: streams, IsData: isData, Contiguous: true,

@@ -30,7 +30,7 @@ const pingEvery = 20 * time.Second
 // NewSpec describes the venue.
 func NewSpec(c Config) (*venue.Spec, error) {
 	s := &venue.Spec{
-		Venue: "deribit", Market: "derivatives", NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true,
+		Venue: "deribit", Market: "derivatives", NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true, Channels: channels,
 		Canonical: canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,
 		Topics: []schemas.Topic{
 			schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.MarketDerivatives, schemas.MarketOptions, schemas.VenuesStatus,

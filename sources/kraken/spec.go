@@ -21,7 +21,7 @@ const address = "wss://ws.kraken.com/v2"
 // NewSpec describes the spot market.
 func NewSpec(c Config) (*venue.Spec, error) {
 	s := &venue.Spec{
-		Venue: "kraken", Market: "spot",
+		Venue: "kraken", Market: "spot", Channels: channels,
 		Topics:     []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.VenuesStatus},
 		NewDecoder: func() venue.Decoder { return &decoder{depth: c.Depth} },
 		Canonical:  canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,

@@ -23,7 +23,7 @@ const (
 // NewSpec describes the market.
 func NewSpec(c Config) (*venue.Spec, error) {
 	s := &venue.Spec{
-		Venue: "kraken", Market: "futures", NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true,
+		Venue: "kraken", Market: "futures", NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true, Channels: channels,
 		Canonical: canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,
 		Topics:    []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.MarketDerivatives, schemas.VenuesStatus},
 		Books:     venue.BookRules{Chain: venue.ChainStep, Proof: schemas.SequenceKind_SEQUENCE_KIND_ARITHMETIC},

@@ -28,7 +28,7 @@ const (
 // NewSpec describes the market.
 func NewSpec(c Config) (*venue.Spec, error) {
 	s := &venue.Spec{
-		Venue: "okx", Market: "public", NewDecoder: func() venue.Decoder { return &decoder{} },
+		Venue: "okx", Market: "public", NewDecoder: func() venue.Decoder { return &decoder{} }, Channels: channels(),
 		Canonical: canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,
 		Topics:    []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.MarketDerivatives, schemas.VenuesStatus},
 		Books:     venue.BookRules{Chain: venue.ChainPrevious, Proof: schemas.SequenceKind_SEQUENCE_KIND_IDENTITY, Checksum: checksum},

@@ -30,6 +30,8 @@ const (
 type Spec struct {
 	// Venue is the Meta.venue of the records; Market makes the source's name, venue.market.
 	Venue, Market string
+	// Channels are all that the market has; Partial those of them that the venue sends a part of only.
+	Channels, Partial []string
 	// Topics are those that the market's keys live on.
 	Topics []schemas.Topic
 	// NewDecoder makes the decoder of one machine.
@@ -47,6 +49,8 @@ type Spec struct {
 	Books BookRules
 	// Contiguous says that the numbers of trades grow by one: a missing one is a loss.
 	Contiguous bool
+	// Numbered says that the messages of a connection are numbered: a missing one may have been of any of its streams.
+	Numbered bool
 	// Contracts says that an instrument's quantities count contracts, so that they mean nothing before its Listing is known.
 	Contracts func(symbol string) bool
 
@@ -83,3 +87,24 @@ type Recovery struct {
 
 // SourceName is the Meta.source of the market's records.
 func (s *Spec) SourceName() string { return s.Venue + "." + s.Market }
+
+// Proof names what shows the loss of a single message of a channel: arithmetic, identity, checksum, connection or none.
+func (s *Spec) Proof(channel string) string {
+	switch {
+	case s.Numbered:
+		return "connection"
+	case channel == Trades && s.Contiguous:
+		return "arithmetic"
+	case channel == Book:
+		switch s.Books.Proof {
+		case schemas.SequenceKind_SEQUENCE_KIND_ARITHMETIC:
+			return "arithmetic"
+		case schemas.SequenceKind_SEQUENCE_KIND_IDENTITY:
+			return "identity"
+		case schemas.SequenceKind_SEQUENCE_KIND_CHECKSUM:
+			return "checksum"
+		case schemas.SequenceKind_SEQUENCE_KIND_UNSPECIFIED, schemas.SequenceKind_SEQUENCE_KIND_NONE:
+		}
+	}
+	return "none"
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tapewatch/tapewatch/sources/capture"
+	"github.com/tapewatch/tapewatch/sources/venue"
+)
+
+func newFeeds(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "feeds", Short: "List what the sources can read", Args: noArgs, RunE: help}
+	cmd.AddCommand(&cobra.Command{
+		Use: "list", Short: "List every channel of every source: where from, what proves it, for which instruments it is set", Args: noArgs,
+		Long: "One row for each channel of each source. PROOF says how the loss of a record is seen; docs/feeds.md says what each proof cannot.\n" +
+			"CONFIGURED are the instruments of the settings, - where the channel is not asked for. How a stream is now is in FeedHealth:\n" +
+			"`tapewatch tail venues.status --filter type=FeedHealth`.",
+		Example: "tapewatch feeds list\ntapewatch feeds list --output json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.load(cmd); err != nil {
+				return err
+			}
+			rows, err := a.settings.feeds()
+			if err != nil {
+				return err
+			}
+			l := listing{head: []string{"SOURCE", "CHANNEL", "KEY", "PROOF", "WHOLE", "USED", "CONFIGURED", "ADDRESS"}, data: rows}
+			for _, r := range rows {
+				configured := "-"
+				if len(r.Configured) > 0 {
+					configured = strings.Join(r.Configured, ",")
+				}
+				l.row(r.Source, r.Channel, yes(r.Key), r.Proof, yes(r.Complete), yes(r.Used), configured, r.Address)
+			}
+			return a.print(l)
+		},
+	})
+	return cmd
+}
+
+// shownFeed is one channel of one source as `feeds list` prints it.
+type shownFeed struct {
+	Source  string `json:"source"`
+	Venue   string `json:"venue"`
+	Channel string `json:"channel"`
+	Address string `json:"address"`
+	// Key says that a key is needed.
+	Key bool `json:"key"`
+	// Proof is how a loss is seen: none, arithmetic, identity, checksum, or connection: a lost message may have been of any stream.
+	Proof string `json:"proof"`
+	// Complete is false where the venue sends a part only.
+	Complete bool `json:"complete"`
+	// Used says that sources.use names the source.
+	Used bool `json:"used"`
+	// Configured are the instruments that the channel is asked for.
+	Configured []string `json:"configured"`
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// feeds lists the channels of all sources that are read from elsewhere.
+func (s *settings) feeds() ([]shownFeed, error) {
+	var rows []shownFeed
+	for _, v := range s.Venues.connectors() {
+		spec, err := v.spec()
+		if err != nil {
+			return nil, fmt.Errorf("describing %s: %w", v.name, err)
+		}
+		for _, channel := range spec.Channels {
+			r := shownFeed{
+				Source: v.name, Venue: spec.Venue, Channel: channel, Proof: spec.Proof(channel), Complete: !slices.Contains(spec.Partial, channel),
+				Used: slices.Contains(s.Sources.Use, v.name), Address: address(spec, channel), Configured: []string{},
+			}
+			if slices.Contains(v.common.Channels, channel) {
+				r.Configured = v.common.Symbols
+			}
+			rows = append(rows, r)
+		}
+	}
+	for _, m := range pollMakers() {
+		p, err := m.make(s)
+		if err != nil {
+			continue // its key or contact is not set: nothing is known of its jobs
+		}
+		var streams []string
+		for _, j := range p.Jobs() {
+			if !slices.Contains(streams, j.Stream) {
+				streams = append(streams, j.Stream)
+			}
+		}
+		for _, stream := range streams {
+			rows = append(rows, shownFeed{Source: m.name, Venue: p.Venue(), Channel: stream, Proof: "none", Complete: true, Used: slices.Contains(s.Sources.Use, m.name), Configured: []string{}})
+		}
+	}
+	return rows, nil
+}
+
+// address is where a channel is had, without what is asked for: the connection that carries it, else a GET.
+func address(s *venue.Spec, channel string) string {
+	carries := func(f capture.Frame) bool {
+		return slices.ContainsFunc(s.Streams(f), func(st venue.Stream) bool { return st.Channel == channel })
+	}
+	for _, c := range s.Connections {
+		found := carries(capture.Frame{Kind: capture.Connect, URL: c.URL})
+		for _, request := range c.Send {
+			found = found || carries(capture.Frame{Kind: capture.Send, Data: request})
+		}
+		if base, _, _ := strings.Cut(c.URL, "?"); found {
+			return base
+		}
+	}
+	for _, g := range s.Gets {
+		if base, _, _ := strings.Cut(g.URL, "?"); channel == venue.Interest {
+			return base
+		}
+	}
+	if len(s.Connections) == 0 {
+		return ""
+	}
+	base, _, _ := strings.Cut(s.Connections[0].URL, "?")
+	return base
+}
+
+// writeFeeds writes the matrix of the defaults.
+func writeFeeds(b *bytes.Buffer) error {
+	s, _ := newSettings()
+	rows, err := s.feeds()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(b, "# Feeds\n\n%s\n\n", generatedNote)
+	b.WriteString("Every channel of every venue connector, by the defaults; `tapewatch feeds list` shows the same for the settings at hand, and the sources that are\n" +
+		"asked ([sources](sources.md)). None of the venues' channels needs a key.\n\n" +
+		"| proof | a loss is seen by | what it cannot show |\n|---|---|---|\n" +
+		"| arithmetic | numbers that grow by one, or ranges that meet | what was lost at the end, until the next one comes |\n" +
+		"| identity | each message names its predecessor | how many were lost; the end, as above |\n" +
+		"| checksum | the best levels of the book, summed up | a change below those levels until it rises among them; how much was lost |\n" +
+		"| connection | the messages of a connection are numbered | which stream lost: all are told of it |\n" +
+		"| none | nothing but silence and the end of the connection | a single message |\n\n" +
+		"| source | venue | channel | proof | whole | instruments by default | address |\n|---|---|---|---|---|---|---|\n")
+	for _, r := range rows {
+		if _, ok := s.Venues.connector(r.Source); !ok {
+			continue
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", r.Source, r.Venue, r.Channel, r.Proof, yes(r.Complete), strings.Join(r.Configured, ", "), r.Address)
+	}
+	return nil
+}
