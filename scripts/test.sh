@@ -26,14 +26,14 @@ tell "recorded data" "$([ -d "$data" ] && echo "$data")" "no folder $data; set T
 # The lines come as they are made; -v alone says why a test was skipped, so the full log goes to a file.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-go test -v "$@" 2>&1 | tee "$log" | grep --line-buffered -Ev '^(=== (RUN|PAUSE|CONT|NAME)|--- PASS|    +--- PASS|PASS$)' |
-  grep --line-buffered -E '^(ok|FAIL|---|panic|\?|coverage:|-test.shuffle)|--- (FAIL|SKIP)|SKIPPED|_test.go:[0-9]+:.*|^#|DATA RACE|WARNING' |
-  grep --line-buffered -v 'no test files'
+go test -v "$@" 2>&1 | tee "$log" | grep -a --line-buffered -Ev '^(=== (RUN|PAUSE|CONT|NAME)|--- PASS|    +--- PASS|PASS$)' |
+  grep -a --line-buffered -E '^(ok|FAIL|---|panic|\?|coverage:|-test.shuffle)|--- (FAIL|SKIP)|SKIPPED|_test.go:[0-9]+:.*|^#|DATA RACE|WARNING' |
+  grep -a --line-buffered -v 'no test files'
 status=("${PIPESTATUS[@]}")
 if [ "${status[0]}" != 0 ]; then
   echo "--- the output of failed tests, once more in full (last 300 lines around failures)"
-  grep -nE -B60 -A5 '^\s*--- FAIL|^panic:|DATA RACE|^FAIL' "$log" | tail -300
+  grep -anE -B60 -A5 '^\s*--- FAIL|^panic:|DATA RACE|^FAIL' "$log" | tail -300
 fi
-skipped=$(grep -cE '^\s*--- SKIP' "$log")
-echo "Tests: $(grep -cE '^\s*--- PASS' "$log") passed, $(grep -cE '^\s*--- FAIL' "$log") failed, $skipped skipped"
+skipped=$(grep -acE '^\s*--- SKIP' "$log")
+echo "Tests: $(grep -acE '^\s*--- PASS' "$log") passed, $(grep -acE '^\s*--- FAIL' "$log") failed, $skipped skipped"
 exit "${status[0]}"
