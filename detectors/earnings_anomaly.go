@@ -135,8 +135,11 @@ func (e *earningsAnomaly) earnings(rec schemas.Record, m *schemas.Earnings, emit
 		next.opened, next.others, next.severity, next.running = a.opened, a.others, a.severity, a.running
 		*a = next
 	}
-	if m.Meta.Flags&backfilled != 0 || (e.now > 0 && e.now.Sub(rec.Time) > e.cfg.MaxAge.D()) {
+	if m.Meta.Flags&backfilled != 0 || e.now > 0 && e.now.Sub(rec.Time) > e.cfg.MaxAge.D() {
 		return
+	}
+	if fresh && m.AnnouncedAt != 0 && rec.Time.Sub(schemas.Time(m.AnnouncedAt)) > e.cfg.MaxAge.D() {
+		return // first heard of long after it was public; a correction is news whenever it comes
 	}
 	e.judge(a, q, m, fresh, emit)
 }

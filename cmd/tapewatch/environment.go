@@ -17,7 +17,6 @@ type knob struct {
 const (
 	withWorkers  = "the analysis workers come in a later release"
 	withBacktest = "back-tests and optimisation come in a later release"
-	withWatchdog = "this watchdog comes in a later release"
 	eventTime    = "A cadence in event time; a bare number means seconds."
 )
 
@@ -44,11 +43,11 @@ var knobs = []knob{
 	{"WATCHDOG_HEALTH_CHECK_INTERVAL", []string{"process.heartbeat"}, "A bare number means seconds."},
 	{"UNUSUAL_VOLUME_MULTIPLIER", []string{"processors.unusual_volume.multiplier"}, ""},
 	{"PRICE_ANOMALY_THRESHOLD_PCT", []string{"processors.price_anomaly.threshold_pct"}, ""},
-	{"EARNINGS_SURPRISE_THRESHOLD_PCT", []string{"processors.earnings_anomaly.threshold_pct"}, withWatchdog},
-	{"WHALE_MOVEMENT_MIN_USD", []string{"processors.whale_movement.min_usd"}, withWatchdog},
-	{"FUNDING_RATE_THRESHOLD_PCT", []string{"processors.funding_rate.threshold_pct"}, withWatchdog},
-	{"LIQUIDITY_DROP_THRESHOLD_PCT", []string{"processors.liquidity_drop.threshold_pct"}, withWatchdog},
-	{"CORRELATION_CHANGE_THRESHOLD", []string{"processors.correlation_breakdown.threshold"}, withWatchdog},
+	{"EARNINGS_SURPRISE_THRESHOLD_PCT", []string{"processors.earnings_anomaly.threshold_pct"}, ""},
+	{"WHALE_MOVEMENT_MIN_USD", []string{"processors.whale_movement.min_usd"}, ""},
+	{"FUNDING_RATE_THRESHOLD_PCT", []string{"processors.funding_rate.threshold_pct"}, ""},
+	{"LIQUIDITY_DROP_THRESHOLD_PCT", []string{"processors.liquidity_drop.threshold_pct"}, ""},
+	{"CORRELATION_CHANGE_THRESHOLD", []string{"processors.correlation_breakdown.threshold"}, ""},
 }
 
 // watchdogNames and workerNames are the names that the ENABLE_ and _CHECK_INTERVAL variables are made of.
@@ -67,7 +66,7 @@ func aliases(t *config.Tree) []config.Alias {
 	for _, n := range watchdogNames {
 		upper := strings.ToUpper(n)
 		all = append(slices.Clip(all),
-			knob{"ENABLE_" + upper + "_WATCHDOG", []string{"processors." + n + ".enabled"}, withWatchdog},
+			knob{"ENABLE_" + upper + "_WATCHDOG", []string{"processors." + n + ".enabled"}, ""},
 			knob{upper + "_CHECK_INTERVAL", []string{"processors." + n + ".check_interval"}, eventTime})
 	}
 	for _, n := range workerNames {
@@ -82,10 +81,7 @@ func aliases(t *config.Tree) []config.Alias {
 				break
 			}
 		}
-		switch {
-		case a.Path == "" && a.Note == eventTime:
-			a.Note = withWatchdog
-		case a.Path != "" && (a.Note == withWatchdog || a.Note == withWorkers):
+		if a.Path != "" && a.Note == withWorkers {
 			a.Note = ""
 		}
 		out = append(out, a)

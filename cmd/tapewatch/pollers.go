@@ -11,6 +11,7 @@ import (
 	"github.com/tapewatch/tapewatch/sources/fred"
 	"github.com/tapewatch/tapewatch/sources/news"
 	"github.com/tapewatch/tapewatch/sources/poll"
+	"github.com/tapewatch/tapewatch/sources/status"
 )
 
 // pollMaker makes the poller of one service from the settings.
@@ -28,6 +29,7 @@ func pollMakers() []pollMaker {
 		{"ethereum", func(s *settings) (poll.Poller, error) { return chain.NewEthereum(s.Ethereum) }},
 		{"whalealert", func(s *settings) (poll.Poller, error) { return chain.NewWhaleAlert(s.WhaleAlert) }},
 		{"news", func(s *settings) (poll.Poller, error) { return news.New(s.News) }},
+		{"status", func(s *settings) (poll.Poller, error) { return status.New(s.Status) }},
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/tapewatch/tapewatch/sources/news"
 	"github.com/tapewatch/tapewatch/sources/poll"
 	"github.com/tapewatch/tapewatch/sources/simulator"
+	"github.com/tapewatch/tapewatch/sources/status"
 	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
 	"github.com/tapewatch/tapewatch/stream"
 	"github.com/tapewatch/tapewatch/stream/cluster"
@@ -51,6 +52,7 @@ type settings struct {
 	EDGAR                                        edgar.Config
 	FRED                                         fred.Config
 	Earnings                                     earnings.Config
+	Status                                       status.Config
 	Bitcoin                                      chain.BitcoinConfig
 	Ethereum                                     chain.EthereumConfig
 	WhaleAlert                                   chain.WhaleAlertConfig
@@ -151,7 +153,7 @@ func newSettings() (*settings, *config.Tree) {
 		Records: recordsConfig{Encoding: "protobuf"},
 		Sources: sourcesConfig{Use: []string{"simulator"}}, Producer: sources.Defaults(), Simulator: simulator.Defaults(), File: files.Defaults(),
 		Venues: venuesDefaults(),
-		Poll:   poll.Defaults(), EDGAR: edgar.Defaults(), FRED: fred.Defaults(), Earnings: earnings.Defaults(),
+		Poll:   poll.Defaults(), EDGAR: edgar.Defaults(), FRED: fred.Defaults(), Earnings: earnings.Defaults(), Status: status.Defaults(),
 		Bitcoin: chain.BitcoinDefaults(), Ethereum: chain.EthereumDefaults(), WhaleAlert: chain.WhaleAlertDefaults(),
 		News:           news.Defaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
@@ -179,6 +181,7 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("edgar", "Filings and their facts from SEC EDGAR.", &s.EDGAR)
 	t.Add("fred", "Macroeconomic series with their vintages, from FRED.", &s.FRED)
 	t.Add("earnings", "Earnings and what was expected, from Finnhub or Alpha Vantage.", &s.Earnings)
+	t.Add("status", "What venues say of themselves: status pages, and the status calls of their APIs.", &s.Status)
 	t.Add("bitcoin", "Large transfers on Bitcoin, from mempool.space or another Esplora service.", &s.Bitcoin)
 	t.Add("ethereum", "Large transfers on Ethereum, or a chain like it, from a node by JSON-RPC.", &s.Ethereum)
 	t.Add("whalealert", "Large transfers on many chains, from Whale Alert.", &s.WhaleAlert)

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -112,8 +113,23 @@ func (t *transfers) publish(x transfer, at schemas.Time, index uint32, put Put) 
 	amount := decimal(x.usd/usd, -8)
 	return put(schemas.ChainTransfers, &schemas.Transfer{
 		Meta: meta, Chain: Chain, Asset: a.name, TxHash: hash, LogIndex: &log, Height: uint64(int64(at) / int64(blockEvery)), TxIndex: index,
-		From: x.from, To: x.to, Amount: amount, UsdValue: decimal(amount.Float()*usd, -2), PriceTime: int64(at),
+		From: x.from, To: x.to, FromOwner: t.owner(x.from), ToOwner: t.owner(x.to), FromKind: kindOf(x.from), ToKind: kindOf(x.to), Amount: amount, UsdValue: decimal(amount.Float()*usd, -2), PriceTime: int64(at),
 	})
+}
+
+// owner is the venue whose wallet an address is, "" of all others.
+func (t *transfers) owner(address string) string {
+	if i := slices.Index(Exchanges[:], address); i >= 0 {
+		return t.venues[i]
+	}
+	return ""
+}
+
+func kindOf(address string) schemas.AddressKind {
+	if slices.Contains(Exchanges[:], address) {
+		return schemas.AddressKind_ADDRESS_KIND_EXCHANGE
+	}
+	return schemas.AddressKind_ADDRESS_KIND_UNSPECIFIED
 }
 
 // whale queues one large transfer, or one split into 20 over minutes to hours.

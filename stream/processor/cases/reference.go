@@ -23,6 +23,7 @@ func reference(kind string, meta *schemas.Meta, at schemas.Time, a *arguments) s
 			Meta: meta, PeriodEnd: a.values["period"], Basis: schemas.EarningsBasis(a.enum(schemas.EarningsBasis_value, "EARNINGS_BASIS_", "basis")),
 			EpsActual: a.decimal("actual"), EpsEstimate: a.decimal("estimate"), RevenueActual: a.decimal("revenue"), RevenueEstimate: a.decimal("revenue_estimate"),
 			Estimates: uint32(a.uint("estimates")), EstimateSd: a.decimal("sd"), Price: a.decimal("price"), Correction: a.values["correction"] == "true",
+			AnnouncedAt: a.time("announced"),
 		}
 	case "funding":
 		return &schemas.Funding{

@@ -1,0 +1,260 @@
+package status
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/poll"
+	"github.com/tapewatch/tapewatch/sources/sourcetest"
+)
+
+// All bodies are written by hand in the documented shapes: no recorded incidents are to be had.
+
+func at(text string) schemas.Time {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		panic(err)
+	}
+	return poll.Time(t)
+}
+
+func poller(t testing.TB) *Poller {
+	t.Helper()
+	p, err := New(Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// venue looks at one job again and again.
+type venue struct {
+	t      *testing.T
+	p      *Poller
+	job    string
+	cursor []byte
+}
+
+func (v *venue) look(now, body string) string {
+	v.t.Helper()
+	if err := v.p.Refusal([]byte(body)); err != nil {
+		v.t.Fatal(err)
+	}
+	res, err := v.p.Decode(poll.Answer{Job: v.job, At: at(now), Body: []byte(body), Cursor: v.cursor})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	v.cursor = res.Cursor
+	var lines []string
+	for _, r := range res.Records {
+		s := r.Message.(*schemas.VenueStatus)
+		s.Meta.Source, s.Meta.EventTime = "status", int64(at(now))
+		if err := schemas.Validate(s); err != nil {
+			v.t.Fatal(err)
+		}
+		line := s.Scope + " " + s.State
+		if s.Starts != 0 {
+			line += " from " + schemas.Time(s.Starts).String()
+		}
+		if s.Ends != 0 {
+			line += " to " + schemas.Time(s.Ends).String()
+		}
+		lines = append(lines, line+" ["+s.Description+"]")
+	}
+	return strings.Join(lines, "; ")
+}
+
+func (v *venue) want(now, body, want string) {
+	v.t.Helper()
+	if got := v.look(now, body); got != want {
+		v.t.Errorf("%s\ngot  %s\nwant %s", now, got, want)
+	}
+}
+
+const (
+	calm = `{"page":{"id":"x","name":"Coinbase"},"status":{"indicator":"none","description":"All Systems Operational"},
+		"components":[{"id":"1","name":"API","status":"operational","group":false}],"incidents":[],"scheduled_maintenances":[]}`
+	broken = `{"status":{"indicator":"major","description":"Partial System Outage"},
+		"components":[{"name":"API","status":"major_outage","group":false},{"name":"Websites","status":"major_outage","group":true},{"name":"Login","status":"operational"}],
+		"incidents":[{"id":"abc","name":"Delayed trading","status":"investigating","impact":"critical","created_at":"2026-01-10T10:01:00.000Z","started_at":"2026-01-10T10:00:00.000Z",
+			"incident_updates":[{"id":"u1","status":"investigating","body":"We are looking\ninto it.","created_at":"2026-01-10T10:01:00.000Z","display_at":"2026-01-10T10:01:00.000Z"}]},
+			{"id":"note","name":"New fees","status":"monitoring","impact":"none","created_at":"2026-01-10T09:00:00.000Z","incident_updates":[]}],
+		"scheduled_maintenances":[]}`
+	watched = `{"status":{"indicator":"minor","description":"Minor Service Outage"},"components":[{"name":"API","status":"degraded_performance"}],
+		"incidents":[{"id":"abc","name":"Delayed trading","status":"monitoring","impact":"critical","created_at":"2026-01-10T10:01:00.000Z","started_at":"2026-01-10T10:00:00.000Z",
+			"incident_updates":[{"status":"monitoring","body":"Fixed.","created_at":"2026-01-10T11:00:00.000Z","display_at":"2026-01-10T11:00:00.000Z"},
+				{"status":"investigating","body":"We are looking into it.","created_at":"2026-01-10T10:01:00.000Z"}]}],
+		"scheduled_maintenances":[{"id":"m1","name":"Upgrade","status":"scheduled","impact":"maintenance","created_at":"2026-01-10T10:30:00.000Z",
+			"scheduled_for":"2026-01-12T02:00:00.000Z","scheduled_until":"2026-01-12T03:00:00.000Z","incident_updates":[]}]}`
+)
+
+// An incident from its beginning to its end, as a page tells it; what is told again is no record.
+func TestPage(t *testing.T) {
+	v := &venue{t: t, p: poller(t), job: "page/coinbase"}
+	v.want("2026-01-10T09:59:00Z", calm, "all online [All Systems Operational]")
+	v.want("2026-01-10T10:00:00Z", calm, "")
+	v.want("2026-01-10T10:02:00Z", broken, "all degraded [Partial System Outage]; component/API down [major outage]; "+
+		"incident/abc down from 2026-01-10T10:00:00Z [Delayed trading (investigating 2026-01-10T10:01:00.000Z): We are looking into it.]")
+	v.want("2026-01-10T10:03:00Z", broken, "")
+	v.want("2026-01-10T11:01:00Z", watched, "all degraded [Minor Service Outage]; component/API degraded [degraded performance]; "+
+		"incident/abc down from 2026-01-10T10:00:00Z [Delayed trading (monitoring 2026-01-10T11:00:00.000Z): Fixed.]; "+
+		"maintenance/m1 maintenance from 2026-01-12T02:00:00Z to 2026-01-12T03:00:00Z [Upgrade]")
+	// What lasts is told again every six hours, so that it is not taken for stale.
+	v.want("2026-01-10T17:00:00Z", watched, "")
+	if got := v.look("2026-01-10T17:01:00Z", watched); strings.Count(got, ";") != 3 {
+		t.Errorf("after six hours: %s, want all four again", got)
+	}
+	v.want("2026-01-10T18:00:00Z", calm, "all online [All Systems Operational]; component/API online [no longer listed: degraded performance]; "+
+		"incident/abc online [no longer listed: Delayed trading (monitoring 2026-01-10T11:00:00.000Z): Fixed.]; maintenance/m1 online [no longer listed: Upgrade]")
+	v.want("2026-01-11T18:00:00Z", calm, "")
+}
+
+// Where the trading engine speaks, the page does not speak for the whole venue.
+func TestPageBesideAPI(t *testing.T) {
+	v := &venue{t: t, p: poller(t), job: "page/kraken"}
+	v.want("2026-01-10T09:59:00Z", calm, "page online [All Systems Operational]")
+}
+
+func TestAPIs(t *testing.T) {
+	for _, c := range []struct{ venue, body, want string }{
+		{"binance", `{"status":0,"msg":"normal"}`, "all online [normal]"},
+		{"binance", `{"status":1,"msg":"system_maintenance"}`, "all maintenance [system_maintenance]"},
+		{"kraken", `{"error":[],"result":{"status":"online","timestamp":"2023-07-06T18:52:00Z","upcoming_maintenance":[],"emergency":[]}}`, "all online [online]"},
+		{"kraken", `{"error":[],"result":{"status":"cancel_only","timestamp":"2023-07-06T18:52:00Z"}}`, "all degraded [cancel only]"},
+		{
+			"kraken", `{"error":[],"result":{"status":"maintenance","upcoming_maintenance":[{"event_id":21,"title":"Scheduled Maintenance - Website","expected_start_utc":"2026-05-11T09:00:00Z","expected_end_utc":"2026-05-11T10:00:00Z","affected_services":["spot_trading"]}],"emergency":[{"event_id":7,"title":"Matching delayed","affected_services":["spot_ws"]}]}}`,
+			"all maintenance [maintenance]; emergency/7 degraded [Matching delayed: spot_ws]; maintenance/21 maintenance from 2026-05-11T09:00:00Z to 2026-05-11T10:00:00Z [Scheduled Maintenance - Website: spot_trading]",
+		},
+		{
+			"bybit", `{"retCode":0,"retMsg":"","result":{"list":[{"id":"4d95","title":"t06","state":"completed","begin":"1751596902000","end":"1751597011000","href":"","serviceTypes":[2,3],"product":[1,2],"uidSuffix":[],"maintainType":1,"env":1},{"id":"19bb","title":"Upgrade","state":"ongoing","begin":"1751254200000","end":"1751254500000","serviceTypes":[1]}]}}`,
+			"maintenance/19bb maintenance from 2025-06-30T03:30:00Z to 2025-06-30T03:35:00Z [Upgrade (ongoing)]",
+		},
+		{
+			"okx", `{"code":"0","data":[{"begin":"1672823400000","end":"1672823520000","href":"","preOpenBegin":"","scheDesc":"","serviceType":"8","state":"scheduled","maintType":"1","env":"1","system":"unified","title":"Trading account WebSocket system upgrade"},{"begin":"1","end":"2","serviceType":"5","state":"canceled","title":"x"}],"msg":""}`,
+			"maintenance/1672823400000-8 maintenance from 2023-01-04T09:10:00Z to 2023-01-04T09:12:00Z [Trading account WebSocket system upgrade (scheduled)]",
+		},
+		{"okx", `{"code":"0","data":[],"msg":""}`, ""},
+		{"deribit", `{"jsonrpc":"2.0","id":1,"result":{"locked":false}}`, "all online []"},
+		{"deribit", `{"jsonrpc":"2.0","id":55,"result":{"locked_currencies":["BTC","ETH"],"locked":true}}`, "all down [locked: BTC, ETH]"},
+		{"deribit", `{"jsonrpc":"2.0","result":{"locked":"partial","locked_indices":["sol_usdc"]}}`, "all degraded [locked: sol_usdc]"},
+	} {
+		v := &venue{t: t, p: poller(t), job: "api/" + c.venue}
+		v.want("2026-01-10T09:59:00Z", c.body, c.want)
+		v.want("2026-01-10T10:00:00Z", c.body, "")
+	}
+}
+
+// A state that is not understood is not told, and an API's error is none.
+func TestNothingInvented(t *testing.T) {
+	p := poller(t)
+	for _, c := range []struct{ job, body string }{
+		{"api/binance", `{"status":2,"msg":"?"}`},
+		{"api/binance", `{}`},
+		{"api/kraken", `{"error":[],"result":{"status":"reduced"}}`},
+		{"api/kraken", `{"error":[]}`},
+		{"api/bybit", `{"retCode":0,"result":{"list":[{"id":"1","state":"paused"}]}}`},
+		{"api/bybit", `{"retCode":0}`},
+		{"api/okx", `{"code":"0"}`},
+		{"api/deribit", `{"result":{}}`},
+		{"api/nowhere", `{}`},
+		{"page/coinbase", `{"status":{"indicator":"purple"}}`},
+		{"page/coinbase", `{"page":{}}`},
+		{"page/coinbase", `<html>`},
+	} {
+		if res, err := p.Decode(poll.Answer{Job: c.job, At: at("2026-01-10T09:59:00Z"), Body: []byte(c.body)}); err == nil {
+			t.Errorf("%s %s: %d records and no error", c.job, c.body, len(res.Records))
+		}
+	}
+	for _, body := range []string{
+		`{"retCode":10006,"retMsg":"Too many visits!"}`, `{"code":"50011","msg":"Too Many Requests","data":[]}`, `{"code":-1003,"msg":"Too much request weight used"}`,
+		`{"error":["EGeneral:Temporary lockout"]}`, `{"error":{"code":10028,"message":"too_many_requests"}}`,
+	} {
+		if p.Refusal([]byte(body)) == nil {
+			t.Errorf("%s is a refusal", body)
+		}
+	}
+}
+
+// The whole way: records are on the venue's key, none is late or ahead of its source's time, and the source's own health is
+// not a venue's.
+func TestThroughTheSource(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/page"):
+			_, _ = fmt.Fprint(w, broken)
+		case strings.HasSuffix(r.URL.Path, "SystemStatus"):
+			_, _ = fmt.Fprint(w, `{"error":[],"result":{"status":"online"}}`)
+		default:
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	defer s.Close()
+	cfg := Defaults()
+	cfg.Pages, cfg.APIs, cfg.Addresses = []string{"coinbase=" + s.URL + "/page"}, []string{"kraken", "okx"}, map[string]string{"kraken": s.URL, "okx": s.URL}
+	p, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := poll.NewMetrics(nil)
+	src, err := poll.New(p, poll.Options{Config: poll.Defaults(), Client: poll.NewClient(poll.Defaults(), metrics), Once: true, Metrics: metrics, Shared: sources.NewMetrics(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &sourcetest.Memory{}
+	if err := src.Run(t.Context(), out); err != nil {
+		t.Fatal(err)
+	}
+	if late := out.Late(); len(late) > 0 {
+		t.Errorf("late: %v", late[0])
+	}
+	byVenue := map[string]int{}
+	var ticked schemas.Time
+	for _, e := range out.Entries() {
+		switch m := e.Message.(type) {
+		case *schemas.Tick:
+			ticked = schemas.Time(m.Time)
+		case *schemas.VenueStatus:
+			byVenue[e.Key]++
+			if ahead := schemas.TimeOf(m).Sub(ticked); ahead > 2*time.Second {
+				t.Errorf("%s is %v ahead of its source's time", m.Scope, ahead)
+			}
+		case *schemas.FeedHealth:
+			if e.Key != "status" {
+				t.Errorf("health under %s", e.Key)
+			}
+		}
+	}
+	if byVenue["coinbase"] != 3 || byVenue["kraken"] != 1 || byVenue["okx"] != 0 {
+		t.Errorf("records %v, want 3 of coinbase, 1 of kraken, none of okx, which refuses", byVenue)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	p := poller(f)
+	for _, body := range []string{calm, broken, watched} {
+		f.Add("page/coinbase", []byte(body), []byte(`{"told":{"incident/abc":{"state":"down","at":1}},"n":3}`))
+	}
+	f.Add("api/kraken", []byte(`{"error":[],"result":{"status":"online","upcoming_maintenance":[{"event_id":1,"expected_start_utc":"2026-05-11T09:00:00Z"}]}}`), []byte(nil))
+	f.Add("api/okx", []byte(`{"code":"0","data":[{"begin":"1672823400000","state":"ongoing"}]}`), []byte(nil))
+	f.Fuzz(func(t *testing.T, job string, body, state []byte) {
+		_ = p.Refusal(body)
+		res, err := p.Decode(poll.Answer{Job: job, At: at("2026-01-10T09:59:00Z"), Body: body, Cursor: state})
+		if err != nil && len(res.Records) > 0 {
+			t.Fatal("records beside an error")
+		}
+		ids := map[string]bool{}
+		for _, r := range res.Records {
+			m := schemas.MetaOf(r.Message)
+			if ids[m.Id] {
+				t.Fatalf("id %s twice", m.Id)
+			}
+			ids[m.Id] = true
+		}
+	})
+}
