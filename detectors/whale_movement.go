@@ -47,8 +47,9 @@ func init() {
 			return &whaleMovement{
 				cfg: c, key: key, rules: alarm.Rules{Need: 1, Of: 1, ExitBars: 1, CoolDown: int64(c.CoolDown)}, txs: make([]txSum, 0, maxSums),
 				pieces: pieces{list: make([]piece, 0, maxPieces)},
-				// Populations, version 1: one in a day from $50M, one in a week from $150M; flows at 12 and 40 times their usual size.
-				sizePlan: c.plan(sizes, calibration.Population{Version: 1, Daily: 17.7, Weekly: 18.8}),
+				// Populations, version 1: between a busy and a thin asset of the evaluation, one in a day from $8M and one in a week from
+				// $20M; flows at 12 and 40 times their usual size.
+				sizePlan: c.plan(sizes, calibration.Population{Version: 1, Daily: 15.9, Weekly: 16.8}),
 				flowPlan: c.plan(flows, calibration.Population{Version: 1, Daily: 2.5, Weekly: 3.7}),
 			}
 		},
