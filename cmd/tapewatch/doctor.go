@@ -38,7 +38,7 @@ func (e *examination) say(check, status, format string, args ...any) {
 func newDoctor(a *app) *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Check broker, topics, Postgres, Redis, registry and clock; 3 when something fails", Args: noArgs,
+		Use: "doctor", Short: "Check broker, topics, registry, Postgres and Redis; 3 when something fails", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.load(cmd); err != nil {
 				return err
