@@ -17,7 +17,7 @@ func init() {
 	generators["whale_movement"] = transfers
 	others["whale_movement"] = map[string]string{
 		"min_usd": `3e6`, "check_interval": `"7m"`, "strict": `true`, "budget_days": `0.2`, "adaptive_rate": `0.5`, "volume_share_pct": `0.3`, "finality": `"3m"`,
-		"stale_after": `"20m"`, "cool_down": `"0s"`,
+		"stale_after": `"20m"`, "cool_down": `"24h"`,
 	}
 	broken["whale_movement"] = map[string]string{
 		"min_usd": `0`, "check_interval": `"30s"`, "budget_days": `0`, "adaptive_rate": `2`, "volume_share_pct": `0`, "finality": `"0s"`, "stale_after": `"-1s"`,
