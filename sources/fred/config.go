@@ -17,7 +17,7 @@ import (
 // Config is the FRED source.
 type Config struct {
 	Key       secret.Secret `koanf:"key" doc:"API key, free at fred.stlouisfed.org."`
-	Series    []string      `koanf:"series" doc:"Series to follow, each ID:REGION:UNIT, such as UNRATE:US:percent. The region keys the topic."`
+	Series    []string      `koanf:"series" doc:"Series to follow, each ID:REGION:UNIT, such as UNRATE:US:percent. The region keys the topic. The service must have vintages of it (ALFRED): without, as of SP500, it refuses with 400."`
 	Vintages  string        `koanf:"vintages_from" doc:"Day from which revisions are told apart, YYYY-MM-DD: what was public by then is one vintage of that day. The service takes at most 2000 vintages a request."`
 	From      string        `koanf:"observations_from" doc:"First day of the observations, YYYY-MM-DD."`
 	Every     time.Duration `koanf:"every" doc:"Time between two looks at a series."`
@@ -30,7 +30,7 @@ func Defaults() Config {
 	return Config{
 		Series: []string{
 			"CPIAUCSL:US:index", "PCEPILFE:US:index", "UNRATE:US:percent", "PAYEMS:US:thousand persons", "ICSA:US:persons", "GDPC1:US:billion 2017 USD",
-			"INDPRO:US:index", "FEDFUNDS:US:percent", "DGS10:US:percent", "DGS2:US:percent", "T10Y2Y:US:percent", "BAMLH0A0HYM2:US:percent",
+			"INDPRO:US:index", "FEDFUNDS:US:percent", "DGS10:US:percent", "DGS2:US:percent", "T10Y2Y:US:percent",
 			"VIXCLS:US:percent", "DCOILWTICO:US:USD/barrel", "DTWEXBGS:US:index",
 		},
 		Vintages: "2024-01-01", From: "2015-01-01", Every: time.Hour, PerMinute: 60, URL: "https://api.stlouisfed.org/fred",

@@ -239,6 +239,20 @@ func TestRefusalsAndShapes(t *testing.T) {
 	}
 }
 
+// The service refuses to tell vintages of series that ALFRED does not keep (400, "The series does not exist in ALFRED but may
+// exist in FRED"), as its users measured: one of these among the defaults would never publish.
+func TestDefaultsHaveVintages(t *testing.T) {
+	for _, text := range Defaults().Series {
+		s, err := readSeries(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.id == "SP500" || strings.HasPrefix(s.id, "BAML") {
+			t.Errorf("%s has no vintages", s.id)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	p := poller(f, nil)
 	f.Add(body("2024-01-01", [3]string{"2024-01-25", "2023-10-01", "1.5"}), []byte(`{"vintage":"2024-01-25"}`))
