@@ -128,7 +128,7 @@ type told struct {
 	Announced int64 `json:"announced,omitempty"`
 }
 
-// over fills what t does not know from what was known.
+// over fills what t does not know from what was known, and keeps the digits of a number that is the same.
 func (t told) over(known told) told {
 	for _, f := range []struct {
 		to   *string
@@ -139,7 +139,7 @@ func (t told) over(known told) told {
 		{&t.RevenueActual, known.RevenueActual},
 		{&t.RevenueEstimate, known.RevenueEstimate},
 	} {
-		if *f.to == "" {
+		if *f.to == "" || same(*f.to, f.from) {
 			*f.to = f.from
 		}
 	}
@@ -150,6 +150,23 @@ func (t told) over(known told) told {
 	return t
 }
 
+// same says that two texts are one number, such as 2.84 and 2.840.
+func same(a, b string) bool {
+	x, err := poll.Text(a).Decimal()
+	if err != nil || x == nil {
+		return false
+	}
+	y, err := poll.Text(b).Decimal()
+	return err == nil && y != nil && x.Cmp(y) == 0
+}
+
+// corrects says that t changes something that was told after the announcement; what was not known before is none.
+func (t told) corrects(known told) bool {
+	changed := func(from, to string) bool { return from != "" && from != to }
+	return known.Actual != "" && (changed(known.Actual, t.Actual) || changed(known.Estimate, t.Estimate) ||
+		changed(known.RevenueActual, t.RevenueActual) || changed(known.RevenueEstimate, t.RevenueEstimate))
+}
+
 // maxQuarters bounds what is remembered of a ticker: forty years.
 const maxQuarters = 160
 
@@ -157,6 +174,7 @@ const maxQuarters = 160
 func (p *Poller) tell(a poll.Answer, cur cursor, quarters map[string]told, bad []error) poll.Result {
 	res := poll.Result{Bad: bad}
 	symbol := strings.TrimPrefix(a.Job, jobPrefix)
+	first := len(cur.Told) == 0
 	for _, end := range slices.Sorted(maps.Keys(quarters)) {
 		known := cur.Told[end]
 		next := quarters[end].over(known)
@@ -164,7 +182,7 @@ func (p *Poller) tell(a poll.Answer, cur cursor, quarters map[string]told, bad [
 			continue
 		}
 		next.N++
-		r, err := p.record(a, symbol, end, known, next)
+		r, err := p.record(a, symbol, end, known, next, first)
 		if err != nil {
 			res.Bad = append(res.Bad, fmt.Errorf("%s, quarter of %s: %w", symbol, end, err))
 			continue
@@ -184,11 +202,12 @@ func (p *Poller) tell(a poll.Answer, cur cursor, quarters map[string]told, bad [
 	return res
 }
 
-// unknownAge is how old a quarter must be for its announcement to lie back, when the provider does not say when it was:
-// companies report within 90 days.
+// unknownAge is how old a quarter must be for its announcement to lie back, when the provider does not say when it was and it
+// appears at a later look: companies report within 90 days. At the first look all such lie back: Finnhub's calendar names the
+// day of whatever was told in the last month.
 const unknownAge = 100 * 24 * time.Hour
 
-func (p *Poller) record(a poll.Answer, symbol, end string, known, next told) (poll.Record, error) {
+func (p *Poller) record(a poll.Answer, symbol, end string, known, next told, first bool) (poll.Record, error) {
 	day, err := poll.Day(end, newYork)
 	if err != nil {
 		return poll.Record{}, err
@@ -196,7 +215,7 @@ func (p *Poller) record(a poll.Answer, symbol, end string, known, next told) (po
 	e := &schemas.Earnings{
 		Meta:      &schemas.Meta{Venue: p.cfg.Provider, Symbol: symbol, Id: end + "/" + strconv.Itoa(next.N)},
 		PeriodEnd: end, Basis: schemas.EarningsBasis_EARNINGS_BASIS_STREET, AnnouncedAt: next.Announced,
-		Correction: known.Actual != "" && (known.Actual != next.Actual || known.Estimate != next.Estimate),
+		Correction: next.corrects(known),
 	}
 	for _, f := range []struct {
 		name string
@@ -214,11 +233,11 @@ func (p *Poller) record(a poll.Answer, symbol, end string, known, next told) (po
 	}
 	r := poll.Record{Topic: schemas.ReferenceEquities, Message: e}
 	switch {
-	case next.Actual == "" || e.Correction: // known from now on
+	case next.Actual == "" || known.Actual != "": // an estimate, or more of what was announced: known from now on
 	case next.Announced != 0:
 		r.Said = schemas.Time(next.Announced)
 	default:
-		r.Backfill = a.At.Sub(poll.Time(day)) > unknownAge
+		r.Backfill = first || a.At.Sub(poll.Time(day)) > unknownAge
 	}
 	return r, nil
 }

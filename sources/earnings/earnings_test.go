@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +19,9 @@ import (
 	"github.com/tapewatch/tapewatch/internal/secret"
 	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/poll"
+	"github.com/tapewatch/tapewatch/sources/sourcetest"
 )
 
 func poller(t testing.TB, provider string) *Poller {
@@ -105,8 +109,8 @@ func TestFinnhubSample(t *testing.T) {
 			if got := e.EpsActual.Float() - e.EpsEstimate.Float(); math.Abs(got-surprise) > 6e-5 {
 				t.Errorf("%s %s: surprise %v, Finnhub says %v", symbol, e.PeriodEnd, got, surprise)
 			}
-			if old := e.PeriodEnd < "2025-10-24"; r.Backfill != old {
-				t.Errorf("%s %s: backfill %v, want %v", symbol, e.PeriodEnd, r.Backfill, old)
+			if !r.Backfill {
+				t.Errorf("%s %s: without a day of announcement a first look has only history", symbol, e.PeriodEnd)
 			}
 		}
 	}
@@ -223,6 +227,142 @@ func TestLifeOfAQuarter(t *testing.T) {
 	got = look("2026-03-16T12:00:00Z", "", quarter+","+old)
 	if len(got) != 1 || one(got[0]).EpsActual.Text() != "2.84" || one(got[0]).Meta.Id != "2025-12-31/4" {
 		t.Errorf("put back: %v, want a record of its own", got)
+	}
+}
+
+// A first start fifty days after Apple told: the calendar, which reaches a month back, has only the quarter to come. What it
+// does not name was told before, and is history although the quarter ended less than a hundred days ago. The second look
+// is the control: a quarter that appears then is news.
+func TestFirstLookIsHistory(t *testing.T) {
+	p := poller(t, Finnhub)
+	look := func(now string, cursor []byte, calendar, quarters string) poll.Result {
+		t.Helper()
+		res := decode(t, p, p.cfg.URL+calendarPath, "AAPL", now, cursor, `{"earningsCalendar":[`+calendar+`]}`)
+		return decode(t, p, res.Next[0].Ref, "AAPL", now, res.Cursor, "["+quarters+"]")
+	}
+	const (
+		upcoming = `{"date":"2026-04-30","epsActual":null,"epsEstimate":1.9,"hour":"amc","quarter":2,"symbol":"AAPL","year":2026}`
+		old      = `{"actual":2.84,"estimate":2.72,"period":"2025-12-31","quarter":1,"symbol":"AAPL","year":2026}`
+		next     = `{"actual":1.95,"estimate":1.9,"period":"2026-03-31","quarter":2,"symbol":"AAPL","year":2026}`
+		older    = `{"actual":1.85,"estimate":1.8075,"period":"2025-09-30","quarter":4,"symbol":"AAPL","year":2025}`
+		recent   = `{"date":"2026-03-19","epsActual":2.84,"epsEstimate":2.72,"hour":"bmo","quarter":1,"symbol":"AAPL","year":2026}`
+	)
+	first := look("2026-03-20T00:00:00Z", nil, upcoming, old)
+	if len(first.Records) != 2 || !first.Records[0].Backfill || one(first.Records[0]).PeriodEnd != "2025-12-31" {
+		t.Errorf("%v: the quarter of 2025-12-31 was told before the calendar begins, and must be marked as backfill", first.Records)
+	}
+	if r := first.Records[1]; r.Backfill || one(r).EpsActual != nil {
+		t.Errorf("%v: an estimate of a quarter to come is news", r)
+	}
+	second := look("2026-05-01T12:00:00Z", first.Cursor, "", next+","+old+","+older)
+	if len(second.Records) != 2 || !second.Records[0].Backfill || second.Records[1].Backfill {
+		t.Errorf("%v: of what appears at a later look the quarter of 2026-03-31 is news, that of 2025-09-30 is not", second.Records)
+	}
+	// A first look that finds the day of the announcement leaves it to that day.
+	if r := look("2026-03-20T00:00:00Z", nil, recent, old).Records[0]; r.Backfill || r.Said != at("2026-03-19T13:30:00Z") {
+		t.Errorf("%v said %v: the calendar names its day", r, r.Said)
+	}
+}
+
+// What is a record and what it says of itself: other digits of one number are none, a value that comes where there was none is
+// no correction, and both are known from their receipt.
+func TestWhatIsACorrection(t *testing.T) {
+	p := poller(t, AlphaVantage)
+	for _, c := range []struct {
+		name                                    string
+		actual, estimate, thenActual, thenEstim string
+		records                                 int
+		correction                              bool
+	}{
+		{"other digits of the same numbers", "2.84", "2.70", "2.840", "2.7", 0, false},
+		{"a consensus where there was none", "2.84", "None", "2.84", "2.7", 1, false},
+		{"another actual", "2.84", "2.7", "2.85", "2.7", 1, true},
+		{"another consensus after the fact", "2.84", "2.7", "2.84", "2.71", 1, true},
+		{"the actual of a quarter that was to come", "None", "2.7", "2.84", "2.7", 1, false},
+	} {
+		body := func(actual, estimate string) string {
+			return fmt.Sprintf(`{"quarterlyEarnings":[{"fiscalDateEnding":"2025-12-31","reportedDate":"2026-01-29","reportedEPS":%q,"estimatedEPS":%q,"reportTime":"post-market"}]}`, actual, estimate)
+		}
+		first := decode(t, p, "", "AAPL", "2026-01-28T00:00:00Z", nil, body(c.actual, c.estimate))
+		then := decode(t, p, "", "AAPL", "2026-02-02T00:00:00Z", first.Cursor, body(c.thenActual, c.thenEstim))
+		if len(first.Records) != 1 || len(then.Records) != c.records {
+			t.Errorf("%s: %d and %d records, want 1 and %d", c.name, len(first.Records), len(then.Records), c.records)
+			continue
+		}
+		for _, r := range then.Records {
+			if one(r).Correction != c.correction {
+				t.Errorf("%s: correction %v, want %v", c.name, one(r).Correction, c.correction)
+			}
+			if announced := c.actual == "None"; (r.Said != 0) != announced {
+				t.Errorf("%s: said %v; only an announcement was public when it was made", c.name, r.Said)
+			}
+		}
+	}
+	known := told{Actual: "2.84", RevenueActual: "5"}
+	expected := told{Actual: "2.84", RevenueActual: "5", RevenueEstimate: "4"}
+	if !(told{Actual: "2.84", RevenueActual: "6"}).corrects(known) || !known.corrects(expected) || expected.corrects(known) {
+		t.Error("another revenue or consensus of it corrects, a consensus where there was none does not")
+	}
+}
+
+// Through the source: the key goes in a header, the calendar leads to the quarters, history carries the backfill flag and what
+// is told keeps its day. A refusal with status 200 publishes nothing, and the feed's health says so.
+func TestThroughTheSource(t *testing.T) {
+	refuse := false
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		day := time.Now().UTC().AddDate(0, 0, -2).Format(time.DateOnly)
+		switch {
+		case r.Header.Get("X-Finnhub-Token") != "hunter2" || strings.Contains(r.URL.RawQuery, "hunter2"):
+			w.WriteHeader(http.StatusUnauthorized)
+		case refuse:
+			_, _ = io.WriteString(w, `{"error":"API limit reached."}`)
+		case r.URL.Path == calendarPath:
+			_, _ = fmt.Fprintf(w, `{"earningsCalendar":[{"date":%q,"epsActual":2.84,"epsEstimate":2.72,"hour":"bmo","quarter":1,"symbol":"AAPL","year":2026}]}`, day)
+		default:
+			_, _ = io.WriteString(w, `[{"actual":2.84,"estimate":2.72,"period":"2025-12-31","quarter":1,"symbol":"AAPL","year":2026},`+
+				`{"actual":1.85,"estimate":1.8075,"period":"2025-09-30","quarter":4,"symbol":"AAPL","year":2025}]`)
+		}
+	}))
+	defer s.Close()
+	run := func() *sourcetest.Memory {
+		t.Helper()
+		cfg := Defaults()
+		cfg.Key, cfg.Symbols, cfg.URL, cfg.PerMinute = secret.New("hunter2"), []string{"AAPL"}, s.URL, 1200
+		p, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		metrics := poll.NewMetrics(nil)
+		src, err := poll.New(p, poll.Options{Config: poll.Defaults(), Client: poll.NewClient(poll.Defaults(), metrics), Once: true, Metrics: metrics, Shared: sources.NewMetrics(nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := &sourcetest.Memory{}
+		if err := src.Run(t.Context(), out); err != nil && !refuse {
+			t.Fatal(err)
+		}
+		return out
+	}
+	const backfill = 4
+	told := map[string]*schemas.Earnings{}
+	for _, e := range sourcetest.Of[*schemas.Earnings](run()) {
+		told[e.PeriodEnd] = e
+	}
+	old, recent := told["2025-09-30"], told["2025-12-31"]
+	if len(told) != 2 || old.Meta.Flags&backfill == 0 || old.Meta.EventTime <= recent.Meta.EventTime {
+		t.Errorf("%v: the old quarter is backfill, known from its receipt", told)
+	}
+	if recent.Meta.EventTime != recent.AnnouncedAt || recent.Meta.TimeSource != schemas.TimeSource_TIME_SOURCE_EXCHANGE {
+		t.Errorf("%v: the recent quarter is known from its announcement", recent)
+	}
+	refuse = true
+	out := run()
+	if n := len(sourcetest.Of[*schemas.Earnings](out)); n != 0 {
+		t.Errorf("%d records of a refusal", n)
+	}
+	health := sourcetest.Of[*schemas.FeedHealth](out)
+	if len(health) == 0 || health[len(health)-1].Connected {
+		t.Errorf("health %v: a refused feed is not connected", health)
 	}
 }
 
