@@ -15,6 +15,7 @@ import (
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/binance"
+	"github.com/tapewatch/tapewatch/sources/venue"
 )
 
 // A LiquidityReport is the outcome of the study of liquidity_drop.
@@ -91,7 +92,7 @@ var _ sources.Publisher = (*bookTape)(nil)
 func (b *bookTape) read(ctx context.Context, path string) error {
 	c := binance.FuturesDefaults()
 	c.Play, c.Symbols, c.BookDepth = path, nil, 1000
-	s, err := binance.New(c, nil, sources.NewMetrics(nil))
+	s, err := venue.New(c, nil, sources.NewMetrics(nil))
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func yes(b bool) string {
 func (s *settings) feeds() ([]shownFeed, error) {
 	var rows []shownFeed
 	for _, v := range s.Venues.connectors() {
-		spec, err := v.spec()
+		spec, err := v.section.Spec()
 		if err != nil {
 			return nil, fmt.Errorf("describing %s: %w", v.name, err)
 		}

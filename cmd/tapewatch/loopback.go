@@ -79,7 +79,7 @@ func (v connector) playing() (*venue.Spec, error) {
 	before := *v.common
 	defer func() { *v.common = before }()
 	v.common.Symbols, v.common.StreamURL, v.common.RestURL, v.common.Play = nil, "", "", "-"
-	return v.spec()
+	return v.section.Spec()
 }
 
 func (a *app) loopback(ctx context.Context, name string, f loopbackFlags) error {

@@ -20,11 +20,8 @@ type connector struct {
 	// name is that of the source, and of its section in the settings.
 	name, doc string
 	// section is the whole of the settings, common the part that every connector has.
-	section any
+	section venue.Settings
 	common  *venue.Config
-	// spec describes the market as it is configured.
-	spec func() (*venue.Spec, error)
-	make func(p *process) (sources.Source, error)
 }
 
 // venuesConfig holds the settings of every connector.
@@ -52,36 +49,16 @@ func venuesDefaults() venuesConfig {
 // connectors lists the markets.
 func (c *venuesConfig) connectors() []connector {
 	return []connector{
-		{"binance", "Binance's spot market.", &c.Binance, &c.Binance.Config, func() (*venue.Spec, error) { return binance.NewSpec(c.Binance) }, func(p *process) (sources.Source, error) {
-			return binance.New(c.Binance, p.log, p.metrics.sources)
-		}},
-		{"binance_usdm", "Binance's USD-margined futures.", &c.BinanceUSDM, &c.BinanceUSDM.Config, func() (*venue.Spec, error) { return binance.NewSpec(c.BinanceUSDM) }, func(p *process) (sources.Source, error) {
-			return binance.New(c.BinanceUSDM, p.log, p.metrics.sources)
-		}},
-		{"coinbase", "Coinbase by Advanced Trade.", &c.Coinbase, &c.Coinbase.Config, func() (*venue.Spec, error) { return coinbase.NewSpec(c.Coinbase) }, func(p *process) (sources.Source, error) {
-			return coinbase.New(c.Coinbase, p.log, p.metrics.sources)
-		}},
-		{"coinbase_exchange", "Coinbase by Exchange.", &c.CoinbaseExchange, &c.CoinbaseExchange.Config, func() (*venue.Spec, error) { return coinbase.NewSpec(c.CoinbaseExchange) }, func(p *process) (sources.Source, error) {
-			return coinbase.New(c.CoinbaseExchange, p.log, p.metrics.sources)
-		}},
-		{"kraken", "Kraken's spot market.", &c.Kraken, &c.Kraken.Config, func() (*venue.Spec, error) { return kraken.NewSpec(c.Kraken) }, func(p *process) (sources.Source, error) {
-			return kraken.New(c.Kraken, p.log, p.metrics.sources)
-		}},
-		{"bybit", "Bybit's spot market.", &c.Bybit, &c.Bybit.Config, func() (*venue.Spec, error) { return bybit.NewSpec(c.Bybit) }, func(p *process) (sources.Source, error) {
-			return bybit.New(c.Bybit, p.log, p.metrics.sources)
-		}},
-		{"bybit_linear", "Bybit's USDT and USDC margined perpetuals.", &c.BybitLinear, &c.BybitLinear.Config, func() (*venue.Spec, error) { return bybit.NewSpec(c.BybitLinear) }, func(p *process) (sources.Source, error) {
-			return bybit.New(c.BybitLinear, p.log, p.metrics.sources)
-		}},
-		{"okx", "OKX: spot, swaps and dated futures.", &c.OKX, &c.OKX.Config, func() (*venue.Spec, error) { return okx.NewSpec(c.OKX) }, func(p *process) (sources.Source, error) {
-			return okx.New(c.OKX, p.log, p.metrics.sources)
-		}},
-		{"deribit", "Deribit's options, futures and perpetual contracts.", &c.Deribit, &c.Deribit.Config, func() (*venue.Spec, error) { return deribit.NewSpec(c.Deribit) }, func(p *process) (sources.Source, error) {
-			return deribit.New(c.Deribit, p.log, p.metrics.sources)
-		}},
-		{"kraken_futures", "Kraken's futures and perpetual contracts.", &c.KrakenFutures, &c.KrakenFutures.Config, func() (*venue.Spec, error) { return krakenfutures.NewSpec(c.KrakenFutures) }, func(p *process) (sources.Source, error) {
-			return krakenfutures.New(c.KrakenFutures, p.log, p.metrics.sources)
-		}},
+		{"binance", "Binance's spot market.", &c.Binance, &c.Binance.Config},
+		{"binance_usdm", "Binance's USD-margined futures.", &c.BinanceUSDM, &c.BinanceUSDM.Config},
+		{"coinbase", "Coinbase by Advanced Trade.", &c.Coinbase, &c.Coinbase.Config},
+		{"coinbase_exchange", "Coinbase by Exchange.", &c.CoinbaseExchange, &c.CoinbaseExchange.Config},
+		{"kraken", "Kraken's spot market.", &c.Kraken, &c.Kraken.Config},
+		{"bybit", "Bybit's spot market.", &c.Bybit, &c.Bybit.Config},
+		{"bybit_linear", "Bybit's USDT and USDC margined perpetuals.", &c.BybitLinear, &c.BybitLinear.Config},
+		{"okx", "OKX: spot, swaps and dated futures.", &c.OKX, &c.OKX.Config},
+		{"deribit", "Deribit's options, futures and perpetual contracts.", &c.Deribit, &c.Deribit.Config},
+		{"kraken_futures", "Kraken's futures and perpetual contracts.", &c.KrakenFutures, &c.KrakenFutures.Config},
 	}
 }
 
@@ -105,12 +82,11 @@ func (c *venuesConfig) addTo(t *config.Tree) {
 // source makes a market's source, or plays captures in its place.
 func (v connector) source(p *process) (sources.Source, error) {
 	return p.played(func(path string) (sources.Source, error) {
-		if path == "" {
-			return v.make(p)
+		if path != "" {
+			before := v.common.Play
+			defer func() { v.common.Play = before }()
+			v.common.Play = path
 		}
-		before := v.common.Play
-		defer func() { v.common.Play = before }()
-		v.common.Play = path
-		return v.make(p)
+		return venue.New(v.section, p.log, p.metrics.sources)
 	})
 }

@@ -26,7 +26,7 @@ func recording(file, market string) venuetest.Recording {
 func spec(market string) *venue.Spec {
 	cfg := Defaults()
 	cfg.Market, cfg.Symbols = market, nil
-	s, err := NewSpec(cfg)
+	s, err := cfg.Spec()
 	if err != nil {
 		panic(err)
 	}

@@ -7,10 +7,8 @@ package binance
 
 import (
 	"fmt"
-	"log/slog"
 	"time"
 
-	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/venue"
 )
 
@@ -71,16 +69,4 @@ func (c Config) channels() []string {
 		return []string{venue.Trades, venue.Quotes, venue.Book, venue.Marks, venue.Liquidations, venue.Interest}
 	}
 	return []string{venue.Trades, venue.Quotes, venue.Book}
-}
-
-// New makes a source.
-func New(c Config, log *slog.Logger, metrics *sources.Metrics) (*venue.Source, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	spec, err := NewSpec(c)
-	if err != nil {
-		return nil, err
-	}
-	return venue.New(spec, c.Config, log, metrics), nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/venue"
 	"github.com/tapewatch/tapewatch/stream/cluster"
 )
 
@@ -48,7 +49,7 @@ func TestEveryTradeReachesKafkaOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	s, err := New(cfg, nil, metrics)
+	s, err := venue.New(cfg, nil, metrics)
 	if err != nil {
 		t.Fatal(err)
 	}

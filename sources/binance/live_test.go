@@ -116,7 +116,7 @@ func live(t *testing.T, v *venueServer, change func(*Config), done func(*sourcet
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := New(cfg, nil, sources.NewMetrics(nil))
+	s, err := venue.New(cfg, nil, sources.NewMetrics(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestAcknowledgedAndSilent(t *testing.T) {
 	pump := feed.NewPump(m)
 	cfg := FuturesDefaults()
 	cfg.Symbols, cfg.Channels = symbols, channels
-	dialled, err := NewSpec(cfg)
+	dialled, err := cfg.Spec()
 	if err != nil || len(dialled.Connections) != 1 || dialled.Connections[0].URL != "wss://fstream.binance.com/market/stream?streams=btcusdt@aggTrade/btcusdt@markPrice@1s" {
 		t.Fatalf("addresses %v, %v", dialled, err)
 	}
@@ -302,7 +302,7 @@ func machineOf(t *testing.T, out sources.Publisher, symbols, channels []string) 
 	if channels != nil {
 		cfg.Channels = channels
 	}
-	s, err := NewSpec(cfg)
+	s, err := cfg.Spec()
 	if err != nil {
 		t.Fatal(err)
 	}

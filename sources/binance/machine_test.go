@@ -12,6 +12,7 @@ import (
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/sourcetest"
+	"github.com/tapewatch/tapewatch/sources/venue"
 	"github.com/tapewatch/tapewatch/sources/venue/venuetest"
 )
 
@@ -203,7 +204,7 @@ func TestConfigErrors(t *testing.T) {
 	} {
 		c := Defaults()
 		change(&c)
-		if _, err := New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := venue.New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one that says %q", err, says)
 		}
 	}
@@ -212,7 +213,7 @@ func TestConfigErrors(t *testing.T) {
 func TestConnections(t *testing.T) {
 	c := Defaults()
 	c.StreamsPerConn = 4
-	s, err := NewSpec(c)
+	s, err := c.Spec()
 	var got []string
 	for _, conn := range s.Connections {
 		got = append(got, conn.URL)

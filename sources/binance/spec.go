@@ -22,8 +22,8 @@ const (
 	futuresRest    = "https://fapi.binance.com"
 )
 
-// NewSpec describes a market.
-func NewSpec(c Config) (*venue.Spec, error) {
+// Spec describes a market.
+func (c Config) Spec() (*venue.Spec, error) {
 	futures := c.Market == USDM
 	s := &venue.Spec{
 		Venue: "binance", Market: c.Market, NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true, Channels: c.channels(),

@@ -25,7 +25,7 @@ const file = "cryptofeed-v3/BYBIT.jsonl.zst"
 func spec(market string) *venue.Spec {
 	c := Defaults()
 	c.Market, c.Symbols = market, nil
-	s, err := NewSpec(c)
+	s, err := c.Spec()
 	if err != nil {
 		panic(err)
 	}
@@ -229,7 +229,7 @@ func TestSymbols(t *testing.T) {
 func TestConnections(t *testing.T) {
 	c := LinearDefaults()
 	c.Symbols, c.Channels = []string{"BTC-USDT-PERP"}, []string{venue.Trades, venue.Quotes, venue.Book, venue.Marks, venue.Liquidations}
-	s, err := NewSpec(c)
+	s, err := c.Spec()
 	if err != nil || len(s.Connections) != 1 || s.Connections[0].URL != "wss://stream.bybit.com/v5/public/linear" {
 		t.Fatalf("connections %v, %v", s.Connections, err)
 	}
@@ -252,7 +252,7 @@ func TestConnections(t *testing.T) {
 	} {
 		c := LinearDefaults()
 		change(&c)
-		if _, err := New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := venue.New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one that says %q", err, says)
 		}
 	}

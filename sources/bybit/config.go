@@ -6,9 +6,7 @@ package bybit
 
 import (
 	"fmt"
-	"log/slog"
 
-	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/venue"
 )
 
@@ -60,16 +58,4 @@ func (c Config) channels() []string {
 		return []string{venue.Trades, venue.Quotes, venue.Book, venue.Marks, venue.Liquidations}
 	}
 	return []string{venue.Trades, venue.Quotes, venue.Book}
-}
-
-// New makes a source.
-func New(c Config, log *slog.Logger, metrics *sources.Metrics) (*venue.Source, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	spec, err := NewSpec(c)
-	if err != nil {
-		return nil, err
-	}
-	return venue.New(spec, c.Config, log, metrics), nil
 }

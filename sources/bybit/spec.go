@@ -23,8 +23,8 @@ const (
 	maxArgs = 10
 )
 
-// NewSpec describes a market.
-func NewSpec(c Config) (*venue.Spec, error) {
+// Spec describes a market.
+func (c Config) Spec() (*venue.Spec, error) {
 	linear := c.Market == Linear
 	s := &venue.Spec{
 		Venue: "bybit", Market: c.Market, NewDecoder: func() venue.Decoder { return &decoder{} }, Channels: c.channels(),

@@ -24,7 +24,7 @@ var recording = venuetest.Recording{File: "cryptofeed-v3/COINBASE.jsonl.zst", Sp
 func spec(market string) *venue.Spec {
 	cfg := Defaults()
 	cfg.Market, cfg.Symbols = market, nil
-	s, err := NewSpec(cfg)
+	s, err := cfg.Spec()
 	if err != nil {
 		panic(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/tapewatch/tapewatch/sources/book"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/sourcetest"
+	"github.com/tapewatch/tapewatch/sources/venue"
 	"github.com/tapewatch/tapewatch/sources/venue/venuetest"
 )
 
@@ -131,7 +132,7 @@ func TestLive(t *testing.T) {
 	t.Cleanup(server.Close)
 	cfg := Defaults()
 	cfg.StreamURL, cfg.BackoffMax = "ws"+strings.TrimPrefix(server.URL, "http"), 50*time.Millisecond
-	s, err := New(cfg, nil, sources.NewMetrics(nil))
+	s, err := venue.New(cfg, nil, sources.NewMetrics(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -119,12 +119,12 @@ func TestConfigErrors(t *testing.T) {
 	} {
 		c := Defaults()
 		change(&c)
-		if _, err := New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := venue.New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one that says %q", err, says)
 		}
 	}
 	for _, c := range []Config{Defaults(), ExchangeDefaults()} {
-		if s, err := New(c, nil, sources.NewMetrics(nil)); err != nil || s.Name() != "coinbase."+c.Market {
+		if s, err := venue.New(c, nil, sources.NewMetrics(nil)); err != nil || s.Name() != "coinbase."+c.Market {
 			t.Errorf("defaults: %v, %v", s, err)
 		}
 	}
@@ -157,7 +157,7 @@ func TestRequests(t *testing.T) {
 			[]string{`{"type":"unsubscribe","product_ids":["BTC-USD"],"channels":["level2_batch"]}`, `{"type":"subscribe","product_ids":["BTC-USD"],"channels":["level2_batch"]}`},
 		},
 	} {
-		s, err := NewSpec(c.config)
+		s, err := c.config.Spec()
 		if err != nil || len(s.Connections) != 1 || s.Connections[0].URL != c.url {
 			t.Fatalf("connections %v, %v", s.Connections, err)
 		}
@@ -187,7 +187,7 @@ func TestRequests(t *testing.T) {
 	}
 	c := Defaults()
 	c.Symbols, c.StreamsPerConn = []string{"A-USD", "B-USD", "C-USD"}, 8
-	if s, err := NewSpec(c); err != nil || len(s.Connections) != 2 {
+	if s, err := c.Spec(); err != nil || len(s.Connections) != 2 {
 		t.Errorf("connections %v, %v, want two of at most two symbols", s.Connections, err)
 	}
 	for raw, want := range map[string]bool{

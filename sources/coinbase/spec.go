@@ -24,8 +24,8 @@ var (
 	exchangeNames = map[string]string{venue.Trades: "matches", venue.Quotes: "ticker", venue.Book: "level2_batch", venue.State: "status"}
 )
 
-// NewSpec describes a market.
-func NewSpec(c Config) (*venue.Spec, error) {
+// Spec describes a market.
+func (c Config) Spec() (*venue.Spec, error) {
 	s := &venue.Spec{
 		Venue: "coinbase", Market: c.Market, Channels: channels(), Numbered: c.Market != Exchange, NewDecoder: func() venue.Decoder { return &decoder{} },
 		Topics:    []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.VenuesStatus},

@@ -19,7 +19,7 @@ var file = venuetest.Recording{File: "cryptofeed-v3/DERIBIT.jsonl.zst", Spec: sp
 func spec() *venue.Spec {
 	cfg := Defaults()
 	cfg.Symbols = nil
-	s, err := NewSpec(cfg)
+	s, err := cfg.Spec()
 	if err != nil {
 		panic(err)
 	}

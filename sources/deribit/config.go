@@ -10,9 +10,6 @@
 package deribit
 
 import (
-	"log/slog"
-
-	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/venue"
 )
 
@@ -35,16 +32,4 @@ func (c Config) Validate() error {
 		_, err := venueSymbol(s)
 		return err
 	})
-}
-
-// New makes a source.
-func New(c Config, log *slog.Logger, metrics *sources.Metrics) (*venue.Source, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	spec, err := NewSpec(c)
-	if err != nil {
-		return nil, err
-	}
-	return venue.New(spec, c.Config, log, metrics), nil
 }

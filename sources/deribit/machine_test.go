@@ -112,7 +112,7 @@ func TestConfigErrors(t *testing.T) {
 	} {
 		c := Defaults()
 		change(&c)
-		if _, err := New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := venue.New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one that says %q", err, says)
 		}
 	}
@@ -124,7 +124,7 @@ func TestRequests(t *testing.T) {
 	c := Defaults()
 	c.Symbols = []string{"BTC-USD-PERP", "BTC-USD-FUT-20210924", "ETH-USD-CALL-20210730-2800", "SOL-USDC-PERP"}
 	c.Channels, c.StreamsPerConn = []string{venue.Book, venue.Marks, venue.Options, venue.State}, 5
-	s, err := NewSpec(c)
+	s, err := c.Spec()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,8 +27,8 @@ const interval = ".100ms"
 // to by set_heartbeat.
 const pingEvery = 20 * time.Second
 
-// NewSpec describes the venue.
-func NewSpec(c Config) (*venue.Spec, error) {
+// Spec describes the venue.
+func (c Config) Spec() (*venue.Spec, error) {
 	s := &venue.Spec{
 		Venue: "deribit", Market: "derivatives", NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true, Channels: channels,
 		Canonical: canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,

@@ -29,7 +29,7 @@ var recording = venuetest.Recording{File: "cryptofeed-v3/KRAKEN.jsonl.zst", Spec
 func spec() *venue.Spec {
 	cfg := Defaults()
 	cfg.Symbols, cfg.Depth = nil, 1000
-	s, err := NewSpec(cfg)
+	s, err := cfg.Spec()
 	if err != nil {
 		panic(err)
 	}

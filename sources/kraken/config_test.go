@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/venue"
 )
 
 func TestSymbols(t *testing.T) {
@@ -39,11 +40,11 @@ func TestConfigErrors(t *testing.T) {
 	} {
 		c := Defaults()
 		change(&c)
-		if _, err := New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := venue.New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one that says %q", err, says)
 		}
 	}
-	if s, err := New(Defaults(), nil, sources.NewMetrics(nil)); err != nil || s.Name() != "kraken.spot" {
+	if s, err := venue.New(Defaults(), nil, sources.NewMetrics(nil)); err != nil || s.Name() != "kraken.spot" {
 		t.Errorf("defaults: %v", err)
 	}
 }

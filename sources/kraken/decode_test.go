@@ -260,7 +260,7 @@ func TestStreamsOfASubscription(t *testing.T) {
 
 func TestRequests(t *testing.T) {
 	c := Defaults()
-	s, err := NewSpec(c)
+	s, err := c.Spec()
 	if err != nil || len(s.Connections) != 1 || s.Connections[0].URL != "wss://ws.kraken.com/v2" {
 		t.Fatalf("connections %v, %v", s.Connections, err)
 	}
@@ -290,7 +290,7 @@ func TestRequests(t *testing.T) {
 		t.Errorf("recovery (-want +got):\n%s", diff)
 	}
 	c.Symbols, c.StreamsPerConn = []string{"A-USD", "B-USD", "C-USD"}, 8
-	if s, err = NewSpec(c); err != nil || len(s.Connections) != 2 || len(s.Connections[0].Send) != 4 || len(s.Connections[1].Send) != 3 {
+	if s, err = c.Spec(); err != nil || len(s.Connections) != 2 || len(s.Connections[0].Send) != 4 || len(s.Connections[1].Send) != 3 {
 		t.Errorf("connections %v, %v, want two of at most two symbols, the first with the instruments", s.Connections, err)
 	}
 	for raw, want := range map[string]bool{

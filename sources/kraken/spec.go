@@ -18,8 +18,8 @@ import (
 
 const address = "wss://ws.kraken.com/v2"
 
-// NewSpec describes the spot market.
-func NewSpec(c Config) (*venue.Spec, error) {
+// Spec describes the spot market.
+func (c Config) Spec() (*venue.Spec, error) {
 	s := &venue.Spec{
 		Venue: "kraken", Market: "spot", Channels: channels,
 		Topics:     []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.VenuesStatus},

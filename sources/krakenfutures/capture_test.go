@@ -17,7 +17,7 @@ var file = venuetest.Recording{File: "cryptofeed-v3/KRAKEN_FUTURES.jsonl.zst", S
 func spec() *venue.Spec {
 	cfg := Defaults()
 	cfg.Symbols = nil
-	s, err := NewSpec(cfg)
+	s, err := cfg.Spec()
 	if err != nil {
 		panic(err)
 	}

@@ -147,7 +147,7 @@ func TestConfigErrors(t *testing.T) {
 	} {
 		c := Defaults()
 		change(&c)
-		if _, err := New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := venue.New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one that says %q", err, says)
 		}
 	}
@@ -157,7 +157,7 @@ func TestConfigErrors(t *testing.T) {
 func TestRequests(t *testing.T) {
 	c := Defaults()
 	c.Symbols, c.Channels, c.StreamsPerConn = []string{"BTC-USD-PERP", "BTC-USD-LPERP", "ETH-USD-FUT-20211231"}, []string{venue.Book, venue.Quotes, venue.Marks}, 4
-	s, err := NewSpec(c)
+	s, err := c.Spec()
 	if err != nil {
 		t.Fatal(err)
 	}

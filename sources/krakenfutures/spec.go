@@ -20,8 +20,8 @@ const (
 	restURL   = "https://futures.kraken.com"
 )
 
-// NewSpec describes the market.
-func NewSpec(c Config) (*venue.Spec, error) {
+// Spec describes the market.
+func (c Config) Spec() (*venue.Spec, error) {
 	s := &venue.Spec{
 		Venue: "kraken", Market: "futures", NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true, Channels: channels,
 		Canonical: canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,

@@ -27,9 +27,6 @@ func modern(spec *venue.Spec, frames []capture.Frame) []capture.Frame {
 	return out
 }
 
-// KrakenV2 writes a recording of Kraken's v1 as v2 has it.
-func KrakenV2(spec *venue.Spec, frames []capture.Frame) []capture.Frame { return modern(spec, frames) }
-
 type v1 struct {
 	spec   *venue.Spec
 	ids    map[string]int

@@ -28,7 +28,7 @@ type market struct {
 	symbols    []string
 	channels   []string
 	// make makes the connector's spec and settings; without symbols it is the spec that plays.
-	make func(c venue.Config) (*venue.Spec, venue.Config, error)
+	make func(c venue.Config) venue.Settings
 	// book and trade are the streams, in the venue's words, of the first symbol.
 	book, trade string
 	// loss is the cause by which the loss of a book message is known, numbered that trades have numbers without a hole.
@@ -44,51 +44,46 @@ func markets() []market {
 		{
 			name: "binance_usdm", file: "cryptofeed-v3/BINANCE_FUTURES.jsonl.zst", channels: base,
 			symbols: []string{"SUSHI-USDT-PERP", "AKRO-USDT-PERP", "KEEP-USDT-PERP", "CTK-USDT-PERP"},
-			make: func(c venue.Config) (*venue.Spec, venue.Config, error) {
+			make: func(c venue.Config) venue.Settings {
 				b := binance.FuturesDefaults()
 				b.Config = c
-				s, err := binance.NewSpec(b)
-				return s, c, err
+				return b
 			},
 			book: "sushiusdt@depth", trade: "sushiusdt@aggTrade", loss: "sequence", numbered: true,
 		},
 		{
 			name: "bybit_linear", file: "cryptofeed-v3/BYBIT.jsonl.zst", channels: []string{venue.Trades, venue.Book, venue.Marks},
 			symbols: []string{"BTC-USDT-PERP", "ETH-USDT-PERP", "SOL-USDT-PERP", "DOGE-USDT-PERP"},
-			make: func(c venue.Config) (*venue.Spec, venue.Config, error) {
+			make: func(c venue.Config) venue.Settings {
 				b := bybit.LinearDefaults()
 				b.Config = c
-				s, err := bybit.NewSpec(b)
-				return s, c, err
+				return b
 			},
 			book: "orderbook.200.BTCUSDT", trade: "publicTrade.BTCUSDT", loss: "sequence",
 		},
 		{
 			name: "okx", file: "cryptofeed-v3/OKX.jsonl.zst", channels: base,
 			symbols: []string{"BTC-USDT", "UNI-USD-PERP", "BTC-USD-FUT-20220527"},
-			make: func(c venue.Config) (*venue.Spec, venue.Config, error) {
-				s, err := okx.NewSpec(okx.Config{Config: c})
-				return s, c, err
+			make: func(c venue.Config) venue.Settings {
+				return okx.Config{Config: c}
 			},
 			book: "books BTC-USDT", trade: "trades BTC-USDT", loss: "checksum",
 		},
 		{
 			name: "kraken", file: "cryptofeed-v3/KRAKEN.jsonl.zst", channels: base,
 			symbols: []string{"XMR-USD", "WAVES-EUR", "KSM-BTC", "GRT-ETH", "SC-EUR", "ETH-CHF", "OCEAN-BTC", "OMG-USD", "BTC-CHF", "ADA-BTC"},
-			make: func(c venue.Config) (*venue.Spec, venue.Config, error) {
-				s, err := kraken.NewSpec(kraken.Config{Config: c, Depth: 1000})
-				return s, c, err
+			make: func(c venue.Config) venue.Settings {
+				return kraken.Config{Config: c, Depth: 1000}
 			},
 			book: "book XMR/USD", trade: "trade XMR/USD", loss: "checksum", numbered: true,
 		},
 		{
 			name: "coinbase", file: "cryptofeed-v3/COINBASE.jsonl.zst", channels: base,
 			symbols: []string{"BTC-USD", "ETH-USD"},
-			make: func(c venue.Config) (*venue.Spec, venue.Config, error) {
+			make: func(c venue.Config) venue.Settings {
 				b := coinbase.Defaults()
 				b.Config = c
-				s, err := coinbase.NewSpec(b)
-				return s, c, err
+				return b
 			},
 			book: "level2 BTC-USD", trade: "market_trades BTC-USD", loss: "sequence", numbered: true, whole: true,
 		},
@@ -97,7 +92,7 @@ func markets() []market {
 
 // spec takes what the recording has.
 func (m market) spec() *venue.Spec {
-	s, _, err := m.make(venue.Defaults(nil, m.channels))
+	s, err := m.make(venue.Defaults(nil, m.channels)).Spec()
 	if err != nil {
 		panic(err)
 	}
@@ -163,7 +158,7 @@ func (o *oracle) run(t testing.TB, faults []Fault, speed float64, change func(*v
 	cfg := venue.Defaults(o.market.symbols, o.market.channels)
 	cfg.StreamURL, cfg.RestURL = "ws"+strings.TrimPrefix(front.URL, "http"), front.URL
 	cfg.BackoffMax, cfg.RequestsPerMinute, cfg.BookInterval = 50*time.Millisecond, 1200, 0
-	spec, cfg, err := o.market.make(cfg)
+	spec, err := o.market.make(cfg).Spec()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +170,7 @@ func (o *oracle) run(t testing.TB, faults []Fault, speed float64, change func(*v
 		change(spec, &cfg)
 	}
 	metrics := sources.NewMetrics(nil)
-	r := result{server, &sourcetest.Memory{}, venue.New(spec, cfg, nil, metrics), metrics}
+	r := result{server, &sourcetest.Memory{}, venue.NewSource(spec, cfg, nil, metrics), metrics}
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
 	ended := make(chan error, 2)

@@ -4,9 +4,6 @@
 package okx
 
 import (
-	"log/slog"
-
-	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/venue"
 )
 
@@ -31,16 +28,4 @@ func (c Config) Validate() error {
 		_, err := venueSymbol(s)
 		return err
 	})
-}
-
-// New makes a source.
-func New(c Config, log *slog.Logger, metrics *sources.Metrics) (*venue.Source, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	spec, err := NewSpec(c)
-	if err != nil {
-		return nil, err
-	}
-	return venue.New(spec, c.Config, log, metrics), nil
 }

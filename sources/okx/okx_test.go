@@ -26,7 +26,7 @@ const file = "cryptofeed-v3/OKX.jsonl.zst"
 func spec() *venue.Spec {
 	c := Defaults()
 	c.Symbols = nil
-	s, err := NewSpec(c)
+	s, err := c.Spec()
 	if err != nil {
 		panic(err)
 	}
@@ -310,7 +310,7 @@ func TestSymbols(t *testing.T) {
 func TestConnections(t *testing.T) {
 	c := Defaults()
 	c.Symbols = []string{"BTC-USDT", "BTC-USDT-PERP"}
-	s, err := NewSpec(c)
+	s, err := c.Spec()
 	if err != nil || len(s.Connections) != 1 || len(s.Gets) != 1 || s.Gets[0].URL != "https://www.okx.com/api/v5/public/instruments?instType=SWAP" {
 		t.Fatalf("%v, %v, %v", s.Connections, s.Gets, err)
 	}
@@ -332,7 +332,7 @@ func TestConnections(t *testing.T) {
 	} {
 		c := Defaults()
 		change(&c)
-		if _, err := New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := venue.New(c, nil, sources.NewMetrics(nil)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one that says %q", err, says)
 		}
 	}

@@ -25,8 +25,8 @@ const (
 	listEvery = time.Hour
 )
 
-// NewSpec describes the market.
-func NewSpec(c Config) (*venue.Spec, error) {
+// Spec describes the market.
+func (c Config) Spec() (*venue.Spec, error) {
 	s := &venue.Spec{
 		Venue: "okx", Market: "public", NewDecoder: func() venue.Decoder { return &decoder{} }, Channels: channels(),
 		Canonical: canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,

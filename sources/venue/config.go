@@ -39,6 +39,9 @@ func Defaults(symbols, channels []string) Config {
 	}
 }
 
+// Common is the part that every connector has: promoted from here, it makes each one's configuration Settings.
+func (c Config) Common() Config { return c }
+
 // Validate checks the settings of a section; channels are those that the market has, and symbol checks one symbol.
 func (c Config) Validate(section string, channels []string, symbol func(string) error) error {
 	if len(c.Symbols) == 0 && c.Play == "" {

@@ -236,10 +236,11 @@ func (m *Machine) event(e *Event, i int, f capture.Frame) error {
 	if err != nil {
 		return err
 	}
-	if stamp := max(e.Sent, e.At); fresh && stamp != 0 && !e.Old && f.Kind == capture.Receive {
-		if e.Sent != 0 {
-			stamp = e.Sent
-		}
+	stamp := e.Sent
+	if stamp == 0 {
+		stamp = e.At
+	}
+	if fresh && stamp != 0 && !e.Old && f.Kind == capture.Receive {
 		m.core.Clock.Observe(f.Conn, stamp, f.At)
 	}
 	return nil

@@ -29,8 +29,29 @@ type Source struct {
 
 var _ sources.Source = (*Source)(nil)
 
-// New makes a source from settings that were validated.
-func New(spec *Spec, cfg Config, log *slog.Logger, metrics *sources.Metrics) *Source {
+// Settings are a connector's configuration.
+type Settings interface {
+	Validate() error
+	// Spec describes the market as it is configured.
+	Spec() (*Spec, error)
+	// Common is the part that every connector has.
+	Common() Config
+}
+
+// New makes a market's source.
+func New(settings Settings, log *slog.Logger, metrics *sources.Metrics) (*Source, error) {
+	if err := settings.Validate(); err != nil {
+		return nil, err
+	}
+	spec, err := settings.Spec()
+	if err != nil {
+		return nil, err
+	}
+	return NewSource(spec, settings.Common(), log, metrics), nil
+}
+
+// NewSource makes a source of a spec, from settings that were validated.
+func NewSource(spec *Spec, cfg Config, log *slog.Logger, metrics *sources.Metrics) *Source {
 	if cfg.Name == "" {
 		cfg.Name = spec.SourceName()
 	}
