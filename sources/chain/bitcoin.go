@@ -83,19 +83,19 @@ func (p *Bitcoin) page(hash string, at int) poll.Request {
 
 // Decode reads a list of blocks, prices, or a page of transactions.
 func (p *Bitcoin) Decode(a poll.Answer) (poll.Result, error) {
-	cur, err := readCursor(a.Cursor)
+	cur, err := poll.ReadCursor[cursor](a.Cursor)
 	if err != nil {
 		return poll.Result{}, err
 	}
 	path := strings.TrimPrefix(a.Ref, p.cfg.URL)
 	switch {
 	case path == pricesPath:
-		return p.prices(a, cur)
+		return p.prices(a, &cur)
 	case strings.HasPrefix(path, blockPath):
 		hash, at, _ := strings.Cut(strings.TrimPrefix(path, blockPath), "/txs/")
-		return p.transactions(a, cur, hash, at)
+		return p.transactions(a, &cur, hash, at)
 	}
-	return p.blocks(a, cur, path)
+	return p.blocks(a, &cur, path)
 }
 
 // esploraBlock is an entry of /blocks.
@@ -132,7 +132,7 @@ func (p *Bitcoin) blocks(a poll.Answer, cur *cursor, path string) (poll.Result, 
 			return poll.Result{}, err
 		}
 	}
-	res.Cursor = cur.bytes()
+	res.Cursor = poll.WriteCursor(cur)
 	return res, nil
 }
 
@@ -193,7 +193,7 @@ func (p *Bitcoin) prices(a poll.Answer, cur *cursor) (poll.Result, error) {
 		return poll.Result{}, fmt.Errorf("%w: USD is %q at time %d: it must be a price and its time", poll.ErrShape, body.USD, body.Time)
 	}
 	cur.Prices = map[string]quoted{btc: {string(body.USD), body.Time * 1e9}}
-	return poll.Result{Cursor: cur.bytes()}, nil
+	return poll.Result{Cursor: poll.WriteCursor(cur)}, nil
 }
 
 // output is what a transaction makes, and what a later one spends.
@@ -254,7 +254,7 @@ func (p *Bitcoin) transactions(a poll.Answer, cur *cursor, hash, at string) (pol
 			res.Next = []poll.Request{p.request(blocksPath + "/" + strconv.FormatUint(cur.Next, 10))}
 		}
 	}
-	res.Cursor = cur.bytes()
+	res.Cursor = poll.WriteCursor(cur)
 	return res, nil
 }
 

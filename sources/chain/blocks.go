@@ -2,7 +2,6 @@ package chain
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -72,25 +71,6 @@ type cursor struct {
 	Dropped []string          `json:"dropped,omitempty"`
 	Pending *pending          `json:"pending,omitempty"`
 	Prices  map[string]quoted `json:"prices,omitempty"`
-}
-
-func readCursor(raw []byte) (*cursor, error) {
-	c := &cursor{}
-	if len(raw) == 0 {
-		return c, nil
-	}
-	if err := json.Unmarshal(raw, c); err != nil {
-		return nil, fmt.Errorf("reading the cursor: %w", err)
-	}
-	return c, nil
-}
-
-func (c *cursor) bytes() []byte {
-	raw, err := json.Marshal(c)
-	if err != nil {
-		panic(err) // numbers, strings and bytes only
-	}
-	return raw
 }
 
 // seen takes the height of the highest block. A first look begins at the newest block that is deep enough.

@@ -134,7 +134,7 @@ func (p *Ethereum) Refusal(body []byte) error {
 
 // Decode reads the answer to one of the calls.
 func (p *Ethereum) Decode(a poll.Answer) (poll.Result, error) {
-	cur, err := readCursor(a.Cursor)
+	cur, err := poll.ReadCursor[cursor](a.Cursor)
 	if err != nil {
 		return poll.Result{}, err
 	}
@@ -154,22 +154,22 @@ func (p *Ethereum) Decode(a poll.Answer) (poll.Result, error) {
 	var res poll.Result
 	switch method {
 	case "eth_blockNumber":
-		err = p.height(answer.Result, cur, &res)
+		err = p.height(answer.Result, &cur, &res)
 	case "eth_call":
-		err = p.quote(answer.Result, cur, about, &res)
+		err = p.quote(answer.Result, &cur, about, &res)
 	case "eth_getBlockByNumber":
-		err = p.begin(answer.Result, cur, &res)
+		err = p.begin(answer.Result, &cur, &res)
 	case "eth_getLogs":
-		err = p.tokenMoves(answer.Result, cur, about, &res)
+		err = p.tokenMoves(answer.Result, &cur, about, &res)
 	case "eth_getTransactionReceipt":
-		err = p.outcome(answer.Result, cur, about, &res)
+		err = p.outcome(answer.Result, &cur, about, &res)
 	default:
 		err = fmt.Errorf("%.40q was not asked for", a.Ref)
 	}
 	if err != nil {
 		return poll.Result{}, err
 	}
-	res.Cursor = cur.bytes()
+	res.Cursor = poll.WriteCursor(cur)
 	return res, nil
 }
 

@@ -166,9 +166,7 @@ func (p *WhaleAlert) Decode(a poll.Answer) (poll.Result, error) {
 	if body.Cursor != "" {
 		cur.Cursor = body.Cursor
 	}
-	if res.Cursor, err = json.Marshal(cur); err != nil {
-		return poll.Result{}, fmt.Errorf("writing the cursor: %w", err)
-	}
+	res.Cursor = poll.WriteCursor(cur)
 	if len(list) >= pageLimit {
 		res.Next = []poll.Request{p.request(cur)}
 	}
@@ -177,11 +175,9 @@ func (p *WhaleAlert) Decode(a poll.Answer) (poll.Result, error) {
 
 // startOf is the cursor that a request was made with.
 func startOf(a poll.Answer) (alertCursor, error) {
-	var cur alertCursor
-	if len(a.Cursor) > 0 {
-		if err := json.Unmarshal(a.Cursor, &cur); err != nil {
-			return cur, fmt.Errorf("reading the cursor: %w", err)
-		}
+	cur, err := poll.ReadCursor[alertCursor](a.Cursor)
+	if err != nil {
+		return cur, err
 	}
 	_, text, _ := strings.Cut(a.Ref, "&start=")
 	text, given, _ := strings.Cut(text, "&cursor=")

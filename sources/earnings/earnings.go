@@ -90,11 +90,9 @@ func (p *Poller) Refusal(body []byte) error {
 
 // Decode reads an answer of the provider.
 func (p *Poller) Decode(a poll.Answer) (poll.Result, error) {
-	var cur cursor
-	if len(a.Cursor) > 0 {
-		if err := json.Unmarshal(a.Cursor, &cur); err != nil {
-			return poll.Result{}, fmt.Errorf("reading the cursor: %w", err)
-		}
+	cur, err := poll.ReadCursor[cursor](a.Cursor)
+	if err != nil {
+		return poll.Result{}, err
 	}
 	if cur.Told == nil {
 		cur.Told = map[string]told{}
@@ -194,11 +192,7 @@ func (p *Poller) tell(a poll.Answer, cur cursor, quarters map[string]told, bad [
 		delete(cur.Told, ends[0])
 	}
 	cur.Calendar = nil
-	raw, err := json.Marshal(cur)
-	if err != nil {
-		panic(err) // text and numbers only
-	}
-	res.Cursor = raw
+	res.Cursor = poll.WriteCursor(cur)
 	return res
 }
 

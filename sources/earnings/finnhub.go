@@ -1,7 +1,6 @@
 package earnings
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -69,11 +68,7 @@ func (p *Poller) decodeCalendar(a poll.Answer, cur cursor) (poll.Result, error) 
 		}
 		cur.Calendar[fiscal(e.Year, e.Quarter)] = t
 	}
-	raw, err := json.Marshal(cur)
-	if err != nil {
-		return poll.Result{}, err
-	}
-	res.Cursor = raw
+	res.Cursor = poll.WriteCursor(cur)
 	res.Next = []poll.Request{p.finnhub(quartersPath, url.Values{"symbol": {symbol}})}
 	res.Next[0].Fresh, res.Partial = true, true // each is of use only together with the other
 	return res, nil

@@ -1,7 +1,6 @@
 package edgar
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,28 +79,9 @@ type cursor struct {
 	Accepted map[string]int64 `json:"accepted,omitempty"`
 }
 
-func readCursor(raw []byte) (cursor, error) {
-	var c cursor
-	if len(raw) == 0 {
-		return c, nil
-	}
-	if err := json.Unmarshal(raw, &c); err != nil {
-		return c, fmt.Errorf("reading the cursor: %w", err)
-	}
-	return c, nil
-}
-
-func (c cursor) bytes() []byte {
-	raw, err := json.Marshal(c)
-	if err != nil {
-		panic(err) // numbers and strings only
-	}
-	return raw
-}
-
 // Ask is for the list of filings, or for the company's CIK where that is not known.
 func (p *Poller) Ask(job poll.Job, state []byte, _ schemas.Time) (poll.Request, error) {
-	cur, err := readCursor(state)
+	cur, err := poll.ReadCursor[cursor](state)
 	if err != nil {
 		return poll.Request{}, err
 	}
@@ -142,7 +122,7 @@ func (p *Poller) Refusal([]byte) error { return nil }
 
 // Decode reads one of the three kinds of answer.
 func (p *Poller) Decode(a poll.Answer) (poll.Result, error) {
-	cur, err := readCursor(a.Cursor)
+	cur, err := poll.ReadCursor[cursor](a.Cursor)
 	if err != nil {
 		return poll.Result{}, err
 	}
@@ -168,7 +148,7 @@ func (p *Poller) tickers(a poll.Answer, cur cursor, symbol string) (poll.Result,
 	for _, entry := range all { // tickers are unique: the order plays no part
 		if entry.Ticker == symbol && entry.CIK > 0 {
 			cur.CIK = entry.CIK
-			return poll.Result{Cursor: cur.bytes(), Next: []poll.Request{p.request(p.submissions(cur.CIK))}}, nil
+			return poll.Result{Cursor: poll.WriteCursor(cur), Next: []poll.Request{p.request(p.submissions(cur.CIK))}}, nil
 		}
 	}
 	return poll.Result{}, fmt.Errorf("looking up the CIK of %s: the SEC lists no such ticker", symbol)

@@ -324,7 +324,7 @@ func TestFilings(t *testing.T) {
 	if !found || len(res.Next) != 1 || res.Next[0].Ref != p.facts(1318605) || !res.Partial {
 		t.Errorf("release found: %v; next %v", found, res.Next)
 	}
-	cur, err := readCursor(res.Cursor)
+	cur, err := poll.ReadCursor[cursor](res.Cursor)
 	if err != nil || cur.Wanted != "0000950170-22-019867" || cur.Accepted[cur.Wanted] != int64(at("2022-10-24T10:08:50Z")) {
 		t.Errorf("cursor %+v: the 10-Q of 2022-10-24 06:08:50 New York is the latest with statements", cur)
 	}

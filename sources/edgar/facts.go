@@ -71,7 +71,7 @@ func (p *Poller) companyFacts(a poll.Answer, cur cursor, symbol string) (poll.Re
 	} else {
 		res.Partial = true
 	}
-	res.Cursor = cur.bytes()
+	res.Cursor = poll.WriteCursor(cur)
 	return res, nil
 }
 

@@ -71,7 +71,7 @@ func (p *Poller) filings(a poll.Answer, cur cursor, symbol string) (poll.Result,
 		res.Next = []poll.Request{p.request(p.facts(cur.CIK))}
 		res.Partial = true // until the facts are there, the unchanged list must lead to them again
 	}
-	res.Cursor = cur.bytes()
+	res.Cursor = poll.WriteCursor(cur)
 	return res, nil
 }
 

@@ -77,29 +77,10 @@ type cursor struct {
 	Paged string `json:"paged,omitempty"`
 }
 
-func readCursor(raw []byte) (cursor, error) {
-	var c cursor
-	if len(raw) == 0 {
-		return c, nil
-	}
-	if err := json.Unmarshal(raw, &c); err != nil {
-		return c, fmt.Errorf("reading the cursor: %w", err)
-	}
-	return c, nil
-}
-
-func (c cursor) bytes() []byte {
-	raw, err := json.Marshal(c)
-	if err != nil {
-		panic(err) // text only
-	}
-	return raw
-}
-
 // Ask is for what was public from the day before the last vintage on. The service cuts real-time periods to what was asked
 // for, so only what begins after the first day asked for begins there in truth; and on the last vintage's day more may come.
 func (p *Poller) Ask(job poll.Job, state []byte, _ schemas.Time) (poll.Request, error) {
-	cur, err := readCursor(state)
+	cur, err := poll.ReadCursor[cursor](state)
 	if err != nil {
 		return poll.Request{}, err
 	}
@@ -162,7 +143,7 @@ var stLouis = func() *time.Location {
 
 // Decode reads observations: one record for each vintage of each.
 func (p *Poller) Decode(a poll.Answer) (poll.Result, error) {
-	cur, err := readCursor(a.Cursor)
+	cur, err := poll.ReadCursor[cursor](a.Cursor)
 	if err != nil {
 		return poll.Result{}, err
 	}
@@ -196,7 +177,7 @@ func (p *Poller) Decode(a poll.Answer) (poll.Result, error) {
 	} else { // the vintage moves with the last page: those before it were asked for from the one before
 		cur = cursor{Vintage: max(cur.Vintage, cur.Paged, body.From)}
 	}
-	res.Cursor = cur.bytes()
+	res.Cursor = poll.WriteCursor(cur)
 	return res, nil
 }
 

@@ -3,7 +3,6 @@ package news
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -90,11 +89,9 @@ const newsAge = 30 * 24 * time.Hour
 
 // Decode reads a feed.
 func (p *Poller) Decode(a poll.Answer) (poll.Result, error) {
-	var cur cursor
-	if len(a.Cursor) > 0 {
-		if err := json.Unmarshal(a.Cursor, &cur); err != nil {
-			return poll.Result{}, fmt.Errorf("reading the cursor: %w", err)
-		}
+	cur, err := poll.ReadCursor[cursor](a.Cursor)
+	if err != nil {
+		return poll.Result{}, err
 	}
 	parsed, err := gofeed.NewParser().Parse(bytes.NewReader(a.Body))
 	if err != nil {
@@ -132,8 +129,8 @@ func (p *Poller) Decode(a poll.Answer) (poll.Result, error) {
 			})
 		}
 	}
-	res.Cursor, err = json.Marshal(cur)
-	return res, err
+	res.Cursor = poll.WriteCursor(cur)
+	return res, nil
 }
 
 // language is the primary subtag of a language tag: "en" of "en-US".

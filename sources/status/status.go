@@ -133,18 +133,15 @@ const renewed = 6 * time.Hour
 
 // Decode reads the present state and tells what has changed.
 func (p *Poller) Decode(a poll.Answer) (poll.Result, error) {
-	var cur cursor
-	if len(a.Cursor) > 0 {
-		if err := json.Unmarshal(a.Cursor, &cur); err != nil {
-			return poll.Result{}, fmt.Errorf("reading the cursor: %w", err)
-		}
+	cur, err := poll.ReadCursor[cursor](a.Cursor)
+	if err != nil {
+		return poll.Result{}, err
 	}
 	if cur.Told == nil {
 		cur.Told = map[string]told{}
 	}
 	venue, isPage := strings.CutPrefix(a.Job, pagePrefix)
 	var now map[string]report
-	var err error
 	if isPage {
 		whole := all
 		if slices.Contains(p.cfg.APIs, venue) {
@@ -193,11 +190,7 @@ func tell(a poll.Answer, venue string, cur cursor, now map[string]report) poll.R
 			delete(cur.Told, scope)
 		}
 	}
-	raw, err := json.Marshal(cur)
-	if err != nil {
-		panic(err) // text and numbers only
-	}
-	res.Cursor = raw
+	res.Cursor = poll.WriteCursor(cur)
 	return res
 }
 
