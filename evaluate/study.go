@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -99,18 +100,26 @@ type headed struct {
 	rows [][]string
 }
 
-func readHeaded(path string) (*headed, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("opening data: %w", err)
+// openData opens a file, packed by gzip or plain; in reads what is in it, and file is to be closed.
+func openData(path string) (file *os.File, in io.Reader, err error) {
+	if file, err = os.Open(path); err != nil {
+		return nil, nil, fmt.Errorf("opening data: %w", err)
 	}
-	defer file.Close()
-	var in io.Reader = bufio.NewReader(file)
+	in = bufio.NewReader(file)
 	if strings.HasSuffix(path, ".gz") {
 		if in, err = gzip.NewReader(in); err != nil {
-			return nil, fmt.Errorf("unpacking %s: %w", path, err)
+			return nil, nil, errors.Join(fmt.Errorf("unpacking %s: %w", path, err), file.Close())
 		}
 	}
+	return file, in, nil
+}
+
+func readHeaded(path string) (*headed, error) {
+	file, in, err := openData(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
 	rows, err := csv.NewReader(in).ReadAll()
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)

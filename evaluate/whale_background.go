@@ -1,18 +1,14 @@
 package evaluate
 
 import (
-	"bufio"
 	"cmp"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
-	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -62,17 +58,11 @@ type tokenTransfer struct {
 }
 
 func readTokenTransfers(path string) ([]tokenTransfer, error) {
-	file, err := os.Open(path)
+	file, in, err := openData(path)
 	if err != nil {
-		return nil, fmt.Errorf("opening data: %w", err)
+		return nil, err
 	}
 	defer file.Close()
-	var in io.Reader = bufio.NewReader(file)
-	if strings.HasSuffix(path, ".gz") {
-		if in, err = gzip.NewReader(in); err != nil {
-			return nil, fmt.Errorf("unpacking %s: %w", path, err)
-		}
-	}
 	var out []tokenTransfer
 	for dec := json.NewDecoder(in); ; {
 		var t tokenTransfer

@@ -122,7 +122,7 @@ func (d *decoder) snapshot(v *fastjson.Value, symbol string) (err error) {
 	if e.At, err = venue.Millis(v, "T"); err != nil {
 		return err
 	}
-	return d.sides(e, v, "bids", "asks")
+	return d.json.Sides(e, v, "bids", "asks")
 }
 
 func (d *decoder) interest(v *fastjson.Value, _ string) (err error) {
@@ -136,14 +136,6 @@ func (d *decoder) interest(v *fastjson.Value, _ string) (err error) {
 	}
 	n, err := d.json.Decimal(v, "openInterest")
 	e.OpenInterest = venue.Some(n)
-	return err
-}
-
-func (d *decoder) sides(e *venue.Event, v *fastjson.Value, bids, asks string) (err error) {
-	if e.Bids, err = d.json.Levels(e.Bids, v, bids); err != nil {
-		return err
-	}
-	e.Asks, err = d.json.Levels(e.Asks, v, asks)
 	return err
 }
 
@@ -229,7 +221,7 @@ func (d *decoder) depth(e *venue.Event, v *fastjson.Value) error {
 			return err
 		}
 	}
-	return d.sides(e, v, "b", "a")
+	return d.json.Sides(e, v, "b", "a")
 }
 
 func (d *decoder) quote(e *venue.Event, v *fastjson.Value) error {

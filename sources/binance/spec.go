@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/valyala/fastjson"
-
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/venue"
@@ -147,7 +145,7 @@ func isData(raw []byte) bool {
 func streams(f capture.Frame) []venue.Stream {
 	names := streamsIn(f.URL)
 	if f.Kind == capture.Send {
-		names = subscribed(f.Data)
+		names = subscribed(f)
 	}
 	var out []venue.Stream
 	for _, name := range names {
@@ -159,13 +157,9 @@ func streams(f capture.Frame) []venue.Stream {
 }
 
 // subscribed lists the streams of a SUBSCRIBE request.
-func subscribed(request []byte) []string {
-	v, err := fastjson.ParseBytes(request)
-	if err != nil || string(v.GetStringBytes("method")) != "SUBSCRIBE" {
-		return nil
-	}
+func subscribed(f capture.Frame) []string {
 	var out []string
-	for _, p := range v.GetArray("params") {
+	for _, p := range venue.Subscription(f, "method", "SUBSCRIBE").GetArray("params") {
 		out = append(out, string(p.GetStringBytes()))
 	}
 	return out

@@ -151,10 +151,7 @@ func (d *decoder) book(v, data *fastjson.Value, quote bool, sent schemas.Time) (
 	if e.Last, err = venue.Integer(data, "u"); err != nil {
 		return err
 	}
-	if e.Bids, err = d.json.Levels(e.Bids, data, "b"); err != nil {
-		return err
-	}
-	if e.Asks, err = d.json.Levels(e.Asks, data, "a"); err != nil {
+	if err := d.json.Sides(e, data, "b", "a"); err != nil {
 		return err
 	}
 	switch kind := v.GetStringBytes("type"); {

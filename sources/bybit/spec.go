@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/valyala/fastjson"
-
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/venue"
@@ -112,13 +110,7 @@ func isData(raw []byte) bool { return bytes.Contains(raw, []byte(`"topic":`)) }
 
 // streams lists what a subscription asks for.
 func streams(f capture.Frame) []venue.Stream {
-	if f.Kind != capture.Send {
-		return nil
-	}
-	v, err := fastjson.ParseBytes(f.Data)
-	if err != nil || string(v.GetStringBytes("op")) != "subscribe" {
-		return nil
-	}
+	v := venue.Subscription(f, "op", "subscribe")
 	var out []venue.Stream
 	for _, a := range v.GetArray("args") {
 		name := string(a.GetStringBytes())

@@ -92,11 +92,7 @@ func (d *exchangeDecoder) snapshot(v *fastjson.Value) error {
 	if err != nil {
 		return err
 	}
-	if e.Bids, err = d.json.Levels(e.Bids, v, "bids"); err != nil {
-		return err
-	}
-	e.Asks, err = d.json.Levels(e.Asks, v, "asks")
-	return err
+	return d.json.Sides(e, v, "bids", "asks")
 }
 
 // update decodes [side, price, quantity] rows; the time is that of the last of the batch.

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"slices"
 
-	"github.com/valyala/fastjson"
-
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/venue"
@@ -114,13 +112,7 @@ func (c Config) request(kind string, products []string, channels ...string) []by
 
 // streams lists what a subscription of either market asks for; states are silent while nothing changes.
 func streams(f capture.Frame) []venue.Stream {
-	if f.Kind != capture.Send {
-		return nil
-	}
-	v, err := fastjson.ParseBytes(f.Data)
-	if err != nil || string(v.GetStringBytes("type")) != "subscribe" {
-		return nil
-	}
+	v := venue.Subscription(f, "type", "subscribe")
 	asked := []string{string(v.GetStringBytes("channel"))}
 	for _, c := range v.GetArray("channels") {
 		asked = append(asked, string(c.GetStringBytes()))

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/valyala/fastjson"
-
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/venue"
@@ -145,13 +143,7 @@ func isData(raw []byte) bool { return bytes.Contains(raw, []byte(`"method":"subs
 
 // streams lists what a request subscribes to.
 func streams(f capture.Frame) []venue.Stream {
-	if f.Kind != capture.Send {
-		return nil
-	}
-	v, err := fastjson.ParseBytes(f.Data)
-	if err != nil || string(v.GetStringBytes("method")) != "public/subscribe" {
-		return nil
-	}
+	v := venue.Subscription(f, "method", "public/subscribe")
 	var out []venue.Stream
 	for _, name := range v.GetArray("params", "channels") {
 		what, rest, _ := strings.Cut(string(name.GetStringBytes()), ".")

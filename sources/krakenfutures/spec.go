@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/valyala/fastjson"
-
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/venue"
@@ -102,13 +100,7 @@ func isData(raw []byte) bool {
 
 // streams lists what a request subscribes to; products may be in small letters.
 func streams(f capture.Frame) []venue.Stream {
-	if f.Kind != capture.Send {
-		return nil
-	}
-	v, err := fastjson.ParseBytes(f.Data)
-	if err != nil || string(v.GetStringBytes("event")) != "subscribe" {
-		return nil
-	}
+	v := venue.Subscription(f, "event", "subscribe")
 	var carried []string
 	switch string(v.GetStringBytes("feed")) {
 	case "trade":

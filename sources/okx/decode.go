@@ -173,11 +173,7 @@ func (d *decoder) book(e *venue.Event, row *fastjson.Value, action string) (err 
 		}
 		e.Checksum, e.HasChecksum = uint32(n), n != 0
 	}
-	if e.Bids, err = d.json.Levels(e.Bids, row, "bids"); err != nil {
-		return err
-	}
-	e.Asks, err = d.json.Levels(e.Asks, row, "asks")
-	return err
+	return d.json.Sides(e, row, "bids", "asks")
 }
 
 // funding decodes the rate that is paid at fundingTime; the settlement behind that tells the interval.

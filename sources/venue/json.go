@@ -146,6 +146,15 @@ func (j *JSON) Levels(dst []book.Level, v *fastjson.Value, key string) ([]book.L
 	return dst, nil
 }
 
+// Sides reads the levels of both sides into an event.
+func (j *JSON) Sides(e *Event, v *fastjson.Value, bids, asks string) (err error) {
+	if e.Bids, err = j.Levels(e.Bids, v, bids); err != nil {
+		return err
+	}
+	e.Asks, err = j.Levels(e.Asks, v, asks)
+	return err
+}
+
 // Level appends one level.
 func (j *JSON) Level(dst []book.Level, price, quantity *fastjson.Value, key string) ([]book.Level, error) {
 	if price == nil || quantity == nil {

@@ -8,6 +8,8 @@ package venue
 import (
 	"time"
 
+	"github.com/valyala/fastjson"
+
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/capture"
 )
@@ -63,6 +65,18 @@ type Spec struct {
 
 // A Stream is a channel of an instrument, by the venue's spelling.
 type Stream struct{ Symbol, Channel string }
+
+// Subscription reads a request to the venue; it is nil when the frame is none, or key does not have the verb that subscribes.
+func Subscription(f capture.Frame, key, verb string) *fastjson.Value {
+	if f.Kind != capture.Send {
+		return nil
+	}
+	v, err := fastjson.ParseBytes(f.Data)
+	if err != nil || string(v.GetStringBytes(key)) != verb {
+		return nil
+	}
+	return v
+}
 
 // A Connection is an address with the requests that go out after each dial.
 type Connection struct {
