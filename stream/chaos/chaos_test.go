@@ -191,6 +191,7 @@ func run(t *testing.T, p plan) outcome {
 		break
 	}
 	o := outcome{lasted: time.Since(began)}
+	crew.disarm()
 	w.caughtUp(ctx, c, p.names)
 	close(ended)
 	o.recoveries = <-measured

@@ -81,6 +81,7 @@ func member() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	fmt.Fprintln(os.Stderr, listens)
 	c := cluster.Defaults()
 	c.Brokers = strings.Split(os.Getenv(brokerVariable), ",")
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -107,6 +108,9 @@ func member() error {
 	return nil
 }
 
+// listens is what a member says once SIGTERM stops it gracefully: before that it would kill it.
+const listens = "member: listens for SIGTERM"
+
 // A crew is the processes of a run.
 type crew struct {
 	t       *testing.T
@@ -126,8 +130,10 @@ type crew struct {
 
 // process is one member; done is closed when it has ended.
 type process struct {
-	cmd  *exec.Cmd
-	done chan struct{}
+	cmd   *exec.Cmd
+	armed bool // with a failpoint
+	from  int  // where its part of the log begins
+	done  chan struct{}
 }
 
 func newCrew(t *testing.T, size int, brokers string, once bool, names ...string) *crew {
@@ -160,6 +166,7 @@ func (c *crew) start(slot int, crashAt string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	from := len(c.wholeLog(slot))
 	cmd := exec.Command(os.Args[0])
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -171,7 +178,7 @@ func (c *crew) start(slot int, crashAt string) {
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
-	p := &process{cmd: cmd, done: make(chan struct{})}
+	p := &process{cmd: cmd, armed: crashAt != "", from: from, done: make(chan struct{})}
 	c.members[slot] = p
 	c.wg.Go(func() {
 		_ = cmd.Wait()
@@ -214,6 +221,37 @@ func (c *crew) replace(slot int, crashAt string) {
 	c.start(slot, crashAt)
 }
 
+// disarm starts those members anew whose failpoint was not reached yet, else the last transaction of their stop may reach it.
+// It is no part of the test, so it counts as no death.
+func (c *crew) disarm() {
+	c.t.Helper()
+	for slot := range c.members {
+		c.mu.Lock()
+		p := c.members[slot]
+		if p.armed {
+			c.members[slot] = nil
+		}
+		c.mu.Unlock()
+		if p.armed {
+			_ = p.cmd.Process.Kill()
+			<-p.done
+			c.start(slot, "")
+		}
+	}
+}
+
+// awaitListening waits until a member can be stopped gracefully, or has ended.
+func (c *crew) awaitListening(slot int) {
+	c.t.Helper()
+	p := c.member(slot)
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if strings.Contains(string(c.wholeLog(slot)[p.from:]), listens) {
+			return
+		}
+	}
+	c.t.Errorf("member %d does not listen for SIGTERM", slot)
+}
+
 // deathsSince returns the deaths after the first n.
 func (c *crew) deathsSince(n int) []time.Time {
 	c.mu.Lock()
@@ -228,6 +266,7 @@ func (c *crew) stop() {
 	c.stopping = true
 	c.mu.Unlock()
 	for slot := range c.members {
+		c.awaitListening(slot)
 		_ = c.member(slot).cmd.Process.Signal(syscall.SIGTERM)
 	}
 	for slot := range c.members {
