@@ -62,7 +62,7 @@ func TestDuplicatesChangeNothing(t *testing.T) {
 
 // The members' bars of a minute may come in any order, as the partitions raced: the events are the same to the byte.
 func TestBasketsAreOrderBlind(t *testing.T) {
-	for name, hours := range map[string]int{"unusual_volume": 76, "correlation_breakdown": 120} {
+	for name, hours := range map[string]int{"unusual_volume": 76, "correlation_breakdown": 120, "arbitrage": 76} {
 		def, err := processor.Lookup(name)
 		if err != nil {
 			t.Fatal(err)

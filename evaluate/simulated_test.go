@@ -29,32 +29,80 @@ type heard struct {
 	events []*schemas.Event
 }
 
+func newMarket(t *testing.T, detectors ...string) *market {
+	t.Helper()
+	s := &market{tasks: map[string]*processor.Task{}, out: map[string]*heard{}}
+	for _, name := range detectors {
+		h := &heard{}
+		h.keep = func(e *schemas.Event) { h.events = append(h.events, e) }
+		def, err := processor.Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.out[def.Input.Name] = h
+		s.tasks[def.Input.Name] = newTask(t, name, h)
+	}
+	return s
+}
+
+// newTask is the engine of a processor as shipped.
+func newTask(t *testing.T, name string, sink processor.Sink) *processor.Task {
+	t.Helper()
+	def, err := processor.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := def.Bind(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return processor.NewTask(bound, 0, 0, processor.DefaultTimePolicy(), sink, nil)
+}
+
+// events are those that were heard, by detector.
+func (s *market) events() map[string][]*schemas.Event {
+	events := map[string][]*schemas.Event{}
+	for _, h := range s.out {
+		for _, e := range h.events {
+			events[e.Detector] = append(events[e.Detector], e)
+		}
+	}
+	return events
+}
+
 func (s *market) Publish(topic schemas.Topic, m schemas.Message) error {
 	task := s.tasks[topic.Name]
 	if task == nil {
 		return nil
 	}
+	if err := s.hand(task, topic, m); err != nil {
+		return err
+	}
+	return s.out[topic.Name].err
+}
+
+// hand encodes a message and has a task process it.
+func (s *market) hand(task *processor.Task, topic schemas.Topic, m schemas.Message) error {
 	value, err := s.enc.AppendValue(nil, topic, m)
 	if err != nil {
 		return err
 	}
 	s.offset++
-	task.Process(processor.Input{Key: []byte(topic.KeyOf(m)), Value: value, Type: schemas.TypeOf(m), Offset: s.offset})
-	return s.out[topic.Name].err
+	in := processor.Input{Value: value, Type: schemas.TypeOf(m), Offset: s.offset}
+	if in.Type != "Tick" {
+		in.Key = []byte(topic.KeyOf(m))
+	}
+	task.Process(in)
+	return nil
 }
 
 func (s *market) Tick(name string, at schemas.Time, topics ...schemas.Topic) error {
 	for _, topic := range topics {
-		task := s.tasks[topic.Name]
-		if task == nil {
-			continue
+		if task := s.tasks[topic.Name]; task != nil {
+			if err := s.hand(task, topic, &schemas.Tick{Source: name, Time: int64(at)}); err != nil {
+				return err
+			}
 		}
-		value, err := s.enc.AppendValue(nil, topic, &schemas.Tick{Source: name, Time: int64(at)})
-		if err != nil {
-			return err
-		}
-		s.offset++
-		task.Process(processor.Input{Value: value, Type: "Tick", Offset: s.offset})
 	}
 	return nil
 }
@@ -69,31 +117,17 @@ func simulate(t *testing.T, c simulator.Config, detectors ...string) (events map
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &market{tasks: map[string]*processor.Task{}, out: map[string]*heard{}}
-	for _, name := range detectors {
-		def, err := processor.Lookup(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		bound, err := def.Bind(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := &heard{}
-		h.keep = func(e *schemas.Event) { h.events = append(h.events, e) }
-		s.out[def.Input.Name] = h
-		s.tasks[def.Input.Name] = processor.NewTask(bound, 0, 0, processor.DefaultTimePolicy(), h, nil)
-	}
+	s := newMarket(t, detectors...)
 	if err := src.Run(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	events = map[string][]*schemas.Event{}
-	for _, h := range s.out {
-		for _, e := range h.events {
-			events[e.Detector] = append(events[e.Detector], e)
-		}
-	}
-	file, err := os.Open(c.Labels)
+	return s.events(), labelsFor(t, c.Labels, detectors...)
+}
+
+// labelsFor returns the labels that are meant for detectors.
+func labelsFor(t *testing.T, path string, detectors ...string) (labels []simulator.Label) {
+	t.Helper()
+	file, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +141,7 @@ func simulate(t *testing.T, c simulator.Config, detectors ...string) (events map
 			labels = append(labels, l)
 		}
 	}
-	return events, labels
+	return labels
 }
 
 // foundIn returns the events that a label has, from its start to a while after its end.

@@ -19,7 +19,11 @@ func TestDuplicatesAreCounted(t *testing.T) {
 		Start: 1704067200e9, End: 1704067260e9,
 		Volume: schemas.NewDecimal(0, 0), Turnover: schemas.NewDecimal(0, 0),
 	}
-	for name, twice := range map[string]schemas.Message{"bars": trade, "baskets": bar} {
+	quote := &schemas.Quote{
+		Meta:     &schemas.Meta{Source: "s", Venue: "v", Symbol: "S", Id: "1", EventTime: 1704067200e9 + 1},
+		BidPrice: schemas.NewDecimal(1, 0), BidQuantity: schemas.NewDecimal(1, 0), AskPrice: schemas.NewDecimal(2, 0), AskQuantity: schemas.NewDecimal(1, 0),
+	}
+	for name, twice := range map[string]schemas.Message{"bars": trade, "baskets": bar, "crossquotes": quote} {
 		def, err := processor.Lookup(name)
 		if err != nil {
 			t.Fatal(err)

@@ -72,7 +72,37 @@ func barsOf(r *rand.Rand) []schemas.Message {
 	return out
 }
 
+// quotesOf makes a seeded tape of quotes at two venues: some one-sided, doubled or late, and gaps.
+func quotesOf(r *rand.Rand) []schemas.Message {
+	var out []schemas.Message
+	at := t0
+	for n := range 3000 {
+		at = at.Add(time.Duration(r.IntN(400)) * time.Millisecond)
+		if last := len(out); last == 0 || at.Floor(time.Second) != schemas.TimeOf(out[last-1]).Floor(time.Second) {
+			out = append(out, &schemas.Tick{Source: "test", Time: int64(at.Floor(time.Second))})
+		}
+		when := at
+		if r.IntN(50) == 0 {
+			when = at.Add(-time.Duration(r.IntN(4000)) * time.Millisecond)
+		}
+		meta := &schemas.Meta{Source: "test", Venue: [...]string{"v", "w"}[r.IntN(2)], Symbol: "A-USD", Id: strconv.Itoa(n), EventTime: int64(when)}
+		q := &schemas.Quote{
+			Meta: meta, BidPrice: schemas.NewDecimal(int64(9990+r.IntN(9)), -2), BidQuantity: schemas.NewDecimal(int64(1+r.IntN(9)), 0),
+			AskPrice: schemas.NewDecimal(int64(10000+r.IntN(9)), -2), AskQuantity: schemas.NewDecimal(int64(1+r.IntN(9)), 0),
+		}
+		out = append(out, q)
+		switch r.IntN(100) {
+		case 0:
+			out = append(out, q)
+		case 1:
+			out = append(out, &schemas.Gap{Meta: meta, Channel: "quotes", Cause: "sequence"})
+		}
+	}
+	return append(out, &schemas.Tick{Source: "test", Time: int64(at.Add(time.Minute))})
+}
+
 func TestLaws(t *testing.T) {
 	t.Run("bars", func(t *testing.T) { laws.Run(t, "bars", nil, trades) })
 	t.Run("baskets", func(t *testing.T) { laws.Run(t, "baskets", nil, barsOf) })
+	t.Run("crossquotes", func(t *testing.T) { laws.Run(t, "crossquotes", nil, quotesOf) })
 }

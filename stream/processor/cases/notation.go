@@ -199,6 +199,10 @@ func message(kind, key string, at schemas.Time, n int, a *arguments) (schemas.Me
 	case "trade":
 		side := schemas.Side(schemas.Side_value["SIDE_"+strings.ToUpper(a.values["side"])])
 		return &schemas.Trade{Meta: meta, Price: a.decimal("price"), Quantity: a.decimal("qty"), TakerSide: side, Fills: uint32(a.uint("fills"))}, nil
+	case "quote":
+		return &schemas.Quote{
+			Meta: meta, BidPrice: a.decimal("bid"), BidQuantity: a.decimal("bid_qty"), AskPrice: a.decimal("ask"), AskQuantity: a.decimal("ask_qty"), Pair: a.values["pair"],
+		}, nil
 	case "gap":
 		return &schemas.Gap{Meta: meta, Channel: a.values["channel"], From: a.time("from"), To: a.time("to"), Cause: "sequence"}, nil
 	case "bar":
@@ -213,7 +217,7 @@ func message(kind, key string, at schemas.Time, n int, a *arguments) (schemas.Me
 	if m := reference(kind, meta, at, a); m != nil {
 		return m, nil
 	}
-	return nil, fmt.Errorf("kind %q: it must be trade, bar, book, health, status, earnings, funding, interest, mark, transfer, gap or tick", kind)
+	return nil, fmt.Errorf("kind %q: it must be trade, quote, bar, book, health, status, earnings, funding, interest, mark, transfer, gap or tick", kind)
 }
 
 // bar is a bar that ends at the line's time, one minute long unless length= says otherwise.
