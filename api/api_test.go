@@ -244,8 +244,8 @@ func TestHealthOfTheWholeSystem(t *testing.T) {
 			t.Errorf("/metrics lacks %s", name)
 		}
 	}
-	if body := s.want(200, "GET", "/"); !strings.Contains(body, "make web") {
-		t.Error("the page does not say how to build the dashboard")
+	if body := s.want(200, "GET", "/"); !strings.Contains(body, "/api/v1/events/ws") {
+		t.Error("the page does not name the stream of events")
 	}
 	if body := s.want(200, "GET", "/version"); !strings.Contains(body, `"version":"v0.1.0"`) {
 		t.Errorf("version is %s", body)

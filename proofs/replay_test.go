@@ -14,15 +14,15 @@ import (
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
-// liveEqualsReplay replays the topics through both detectors at 1, 2 and 4 partitions in parallel: the bytes of every event
+// liveEqualsReplay replays the topics through detectors, with some numbers of partitions in parallel: the bytes of every event
 // must be those of the live run.
-func liveEqualsReplay(t *testing.T, p *pipeline, events map[string]string) {
+func liveEqualsReplay(t *testing.T, s *system, events map[string]string, parallels []int, detectors ...string) {
 	t.Helper()
-	for _, parallel := range []int{1, 2, 4} {
+	for _, parallel := range parallels {
 		got := map[string]string{}
-		for _, name := range []string{"price_anomaly", "unusual_volume"} {
+		for _, name := range detectors {
 			out := filepath.Join(t.TempDir(), "events.jsonl")
-			p.run("replay", "--processor", name, "--out", out, "--parallel", strconv.Itoa(parallel))
+			s.run("replay", "--processor", name, "--out", out, "--parallel", strconv.Itoa(parallel))
 			readEvents(t, out, got)
 		}
 		compare(t, fmt.Sprintf("replayed at %d in parallel", parallel), events, got)

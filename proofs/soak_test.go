@@ -51,20 +51,7 @@ func TestSoak(t *testing.T) {
 	}
 	state := p.cmd.ProcessState
 	p.done = nil
-	text, err := os.ReadFile(p.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	printed := regexp.MustCompile(`ingest: (\d+) records in ([0-9a-z.]+),`).FindAllStringSubmatch(string(text), -1)
-	if len(printed) == 0 {
-		t.Fatalf("no count of records in %s", p.tail())
-	}
-	last := printed[len(printed)-1]
-	n, _ := strconv.ParseInt(last[1], 10, 64)
-	took, err := time.ParseDuration(last[2])
-	if err != nil {
-		t.Fatal(err)
-	}
+	n, took := p.published()
 	for end := time.Now().Add(3 * time.Minute); got.records.Load() < n && time.Now().Before(end); {
 		time.Sleep(100 * time.Millisecond)
 	}
@@ -84,6 +71,25 @@ func TestSoak(t *testing.T) {
 	}
 	t.Logf("%d records of %d keys in %v, %.0f a second: 0 lost; %.2f us of processor time a record; memory at most %d MiB in the first half, %d MiB in all",
 		n, len(got.next), took.Round(time.Second), perSecond, float64(cpu.Microseconds())/float64(n), half>>20, end>>20)
+}
+
+// published is how many records an ingest that has ended says that it published, and in what time.
+func (p *service) published() (n int64, took time.Duration) {
+	p.t.Helper()
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	printed := regexp.MustCompile(`ingest: (\d+) records in ([0-9a-z.]+),`).FindAllStringSubmatch(string(text), -1)
+	if len(printed) == 0 {
+		p.t.Fatalf("no count of records in %s", p.tail())
+	}
+	last := printed[len(printed)-1]
+	n, _ = strconv.ParseInt(last[1], 10, 64)
+	if took, err = time.ParseDuration(last[2]); err != nil {
+		p.t.Fatal(err)
+	}
+	return n, took
 }
 
 // bound keeps the last half gigabyte of every partition: the reader reads along.
@@ -162,21 +168,29 @@ func (m samples) peak(part float64) int64 {
 // watch samples a process's memory until it ends.
 func (p *service) watch(limit time.Duration) samples {
 	p.t.Helper()
-	status := fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)
 	var out samples
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(time.Second) {
-		text, err := os.ReadFile(status)
-		_, rss, ok := strings.Cut(string(text), "VmRSS:")
-		if err != nil || !ok {
-			return out // it has ended
+		size := p.resident()
+		if size == 0 {
+			return out
 		}
-		fields := strings.Fields(rss)
-		kib, err := strconv.ParseInt(fields[0], 10, 64)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		out = append(out, kib<<10)
+		out = append(out, size)
 	}
 	p.t.Fatalf("%s runs for longer than %v", p.name, limit)
 	return nil
+}
+
+// resident is the memory of a process in bytes; 0 when it has ended.
+func (p *service) resident() int64 {
+	p.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	_, rss, ok := strings.Cut(string(text), "VmRSS:")
+	if err != nil || !ok {
+		return 0
+	}
+	kib, err := strconv.ParseInt(strings.Fields(rss)[0], 10, 64)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return kib << 10
 }

@@ -189,6 +189,33 @@ func (s *system) read(topic schemas.Topic, fn func(record)) {
 	})
 }
 
+// events reads the events topic: JSON by id. A doubled id fails.
+func (s *system) events(bare bool) map[string]string {
+	s.t.Helper()
+	out := map[string]string{}
+	s.read(schemas.Events, func(r record) {
+		e, ok := r.message.(*schemas.Event)
+		if !ok {
+			return
+		}
+		if err := schemas.Validate(e); err != nil {
+			s.t.Errorf("event at %d/%d: %v", r.partition, r.offset, err)
+		}
+		if bare {
+			e.Position = nil
+		}
+		text, err := schemas.MarshalJSON(e)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if _, twice := out[e.Id]; twice {
+			s.t.Errorf("event %s stands twice on the topic", e.Id)
+		}
+		out[e.Id] = string(text)
+	})
+	return out
+}
+
 // raw is read before the records are decoded.
 func (s *system) raw(topic schemas.Topic, fn func(*kgo.Record)) {
 	s.t.Helper()

@@ -10,7 +10,7 @@ import (
 )
 
 // equities makes companies: a daily bar at each midnight after a weekday, and every quarter earnings with the facts of the
-// filing. The start falls into an earnings season: the companies announce one after the other, five minutes apart.
+// filing. The end of the calm falls into an earnings season: the companies announce one after the other, five minutes apart.
 type equities struct {
 	*Market
 	companies []*company
@@ -47,7 +47,7 @@ func newEquities(m *Market) *equities {
 		c := &company{random: newRandom(m.cfg.Seed, streamEquity, i), index: i, symbol: fmt.Sprintf("E%03d", i), quarter: -quartersBack}
 		c.beta, c.price, c.shares = c.between(0.2, 0.5), unit*c.between(20, 300), c.between(1e8, 5e9)
 		c.eps = c.price / unit * c.between(0.01, 0.02)
-		c.lag = m.start.Add(time.Duration(i+1) * announceApart).Sub(m.periodEnd(i, 0))
+		c.lag = m.start.Add(m.cfg.Calm).Add(time.Duration(i+1) * announceApart).Sub(m.periodEnd(i, 0))
 		e.companies = append(e.companies, c)
 	}
 	return e
@@ -130,13 +130,13 @@ func (c *company) bar(m *Market, end schemas.Time, moved float64) *schemas.Bar {
 // surprises are the labelled kinds of announcement.
 var surprises = [...]string{"earnings_beat", "earnings_miss", "earnings_sign_flip", "earnings_correction"}
 
-// announce makes the earnings of a quarter and the facts of its filing. Half of the announcements since the start are a surprise,
-// after the calm; all others stay within 8 % of the consensus.
+// announce makes the earnings of a quarter and the facts of its filing. Half of the announcements after the calm are a surprise;
+// all others stay within 8 % of the consensus.
 func (e *equities) announce(c *company, at schemas.Time, past bool, put Put) error {
 	estimate := math.RoundToEven(c.eps*100) / 100
 	actual := estimate * (1 + max(-0.08, min(0.08, 0.015+float64(0.03*c.normal()))))
 	kind := ""
-	if !past && at >= e.start.Add(e.cfg.Calm) && e.cfg.RareAnomaliesPerDay > 0 && c.below(2) == 0 {
+	if !past && e.cfg.RareAnomaliesPerDay > 0 && c.below(2) == 0 {
 		i := e.plan.turn(len(surprises))
 		kind = surprises[i]
 		switch i {

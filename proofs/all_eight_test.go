@@ -1,0 +1,281 @@
+package proofs
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/tapewatch/tapewatch/internal/testservices"
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources/simulator"
+)
+
+// watchdogs are all eight, with the time after the end of an anomaly within which it counts as found (up to three times of it
+// it counts as delayed), and their cool-down.
+var watchdogs = map[string]struct{ within, coolDown time.Duration }{
+	"correlation_breakdown": {30 * time.Minute, time.Hour},
+	"earnings_anomaly":      {2 * time.Minute, 0},
+	"exchange_outage":       {2 * time.Minute, 10 * time.Minute},
+	"funding_rate":          {10 * time.Minute, 8 * time.Hour},
+	"liquidity_drop":        {time.Minute, 10 * time.Minute},
+	"price_anomaly":         {2 * time.Minute, time.Hour},
+	"unusual_volume":        {5 * time.Minute, 30 * time.Minute},
+	"whale_movement":        {10 * time.Minute, 6 * time.Hour},
+}
+
+// TestAllEight runs all eight watchdogs at once on a real Kafka over a simulated market of everything at 100,000 records a
+// second: for ten minutes (five days of the market, two of them calm) in the full form, one minute in the short one. In the middle the watchdogs
+// are restarted. Every labelled anomaly is listed, the lag of every group is watched, and a replay of what they read gives the
+// same events, byte for byte.
+func TestAllEight(t *testing.T) {
+	asked(t)
+	const rate = 100_000
+	wall := time.Minute
+	if full() {
+		wall = 10 * time.Minute
+	}
+	market, calm := 5*24*time.Hour, 48*time.Hour
+	speed := market.Seconds() / 600
+	market = time.Duration(float64(wall) * speed)
+	calm = min(calm, market*2/5)
+	names := slices.Sorted(maps.Keys(watchdogs))
+	stages := []string{"bars", "baskets"}
+
+	s := newSystem(t, testservices.Kafka(t), "eight.")
+	s.run("topics", "apply", "-s", "topics.partitions=8")
+	staging := s.start(append([]string{"stage"}, stages...)...)
+	watching := s.start(append([]string{"detect"}, names...)...)
+	labels := filepath.Join(t.TempDir(), "labels.jsonl")
+	ingest := s.start("ingest", "simulator", "--once", "-s", "simulator.start=2024-01-01T00:00:00Z", "-s", "simulator.duration="+market.String(),
+		"-s", "simulator.calm="+calm.String(), "-s", fmt.Sprintf("simulator.speed=%g", speed), "-s", fmt.Sprintf("simulator.rate=%g", 1.05*rate/speed),
+		"-s", "simulator.kinds=trades,quotes,books,derivatives,transfers,equities,status", "-s", "simulator.instruments=16",
+		"-s", "simulator.anomalies_per_day=6", "-s", "simulator.rare_anomalies_per_day=8", "-s", "simulator.labels="+labels)
+
+	began, lags, memory := time.Now(), map[string]int64{}, samples{}
+	restarted, before := false, int64(0)
+	for running := true; running; {
+		select {
+		case err := <-ingest.done:
+			ingest.done = nil
+			if err != nil {
+				t.Fatalf("ingest ended with %v\n%s", err, ingest.tail())
+			}
+			running = false
+		case <-time.After(2 * time.Second):
+		}
+		for group, lag := range s.lags(append(stages, names...)) {
+			lags[group] = max(lags[group], lag)
+		}
+		if !restarted && time.Since(began) > wall/2 {
+			restarted = true
+			before = memory.peak(1)
+			watching.stop()
+			watching = s.start(append([]string{"detect"}, names...)...)
+		}
+		memory = append(memory, watching.resident())
+	}
+	ended := time.Now()
+	records, took := ingest.published()
+	for _, group := range append(stages, names...) {
+		s.awaitLag(group, 4*time.Minute)
+	}
+	for _, group := range append(stages[1:], names...) { // a stage may have written after its reader was looked at
+		s.awaitLag(group, time.Minute)
+	}
+	caught := time.Since(ended)
+	watching.stop()
+	staging.stop()
+
+	perSecond := float64(records) / took.Seconds()
+	if perSecond < rate {
+		t.Errorf("%.0f records a second, want %d", perSecond, rate)
+	}
+	t.Logf("%d records in %v, %.0f a second; %v after the last one every group had committed all; the watchdogs' process held at most %d MiB before its restart, %d MiB in all",
+		records, took.Round(time.Second), perSecond, caught.Round(100*time.Millisecond), before>>20, memory.peak(1)>>20)
+	for _, group := range slices.Sorted(maps.Keys(lags)) {
+		t.Logf("lag of %-22s at most %d records", group, lags[group])
+	}
+	for _, name := range names {
+		s.stateSize(name)
+	}
+	events := s.events(false)
+	verdicts(t, readLabels(t, labels), decoded(t, events))
+	liveEqualsReplay(t, s, events, []int{2}, names...)
+}
+
+// lags returns how far each group is behind, summed over its partitions; a group that has not committed yet is left out.
+func (s *system) lags(groups []string) map[string]int64 {
+	s.t.Helper()
+	adm := kadm.NewClient(s.client())
+	defer adm.Close()
+	out := map[string]int64{}
+	for _, g := range groups {
+		name := s.prefix + "tapewatch." + g
+		lags, err := adm.Lag(s.t.Context(), name)
+		if err != nil {
+			continue
+		}
+		if l, ok := lags[name]; ok && l.Error() == nil {
+			out[g] = l.Lag.Total()
+		}
+	}
+	return out
+}
+
+// stateSize logs the keys of a processor and the size of their states, as the last snapshot of each stands on the topic.
+func (s *system) stateSize(name string) {
+	s.t.Helper()
+	sizes := map[string]int{}
+	s.raw(schemas.StateTopic(name), func(r *kgo.Record) {
+		if !strings.HasPrefix(string(r.Key), "\x00") {
+			sizes[string(r.Key)] = len(r.Value)
+		}
+	})
+	if len(sizes) == 0 {
+		s.t.Errorf("%s has no state", name)
+		return
+	}
+	total, most := 0, 0
+	for _, n := range sizes {
+		total += n
+		most = max(most, n)
+	}
+	s.t.Logf("state of %-22s %d keys, %d bytes a key, %d at most", name, len(sizes), total/len(sizes), most)
+}
+
+// decoded are the events of their JSON.
+func decoded(t *testing.T, events map[string]string) (out []*schemas.Event) {
+	t.Helper()
+	for _, text := range events {
+		e := &schemas.Event{}
+		if err := protojson.Unmarshal([]byte(text), e); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func readLabels(t *testing.T, path string) (out []simulator.Label) {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for in := bufio.NewScanner(file); in.Scan(); {
+		var l simulator.Label
+		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// verdicts lists every label of the eight as found, delayed or missed, and requires of each watchdog that it found one.
+func verdicts(t *testing.T, labels []simulator.Label, events []*schemas.Event) {
+	t.Helper()
+	type tally struct{ found, delayed, overlapped, missed int }
+	byKind, found := map[string]*tally{}, map[string]int{}
+	explained := map[string]bool{}
+	for _, l := range labels {
+		dog, judged := watchdogs[l.Detector]
+		if !judged {
+			continue
+		}
+		within := dog.within
+		from, to := when(t, l.Start), when(t, l.End)
+		var first *schemas.Event
+		for _, e := range events {
+			at := schemas.Time(e.EventTime).UTC()
+			if !answers(e, l) || at.Before(from) || at.After(to.Add(3*within)) {
+				continue
+			}
+			explained[e.Id] = true
+			if first == nil || e.EventTime < first.EventTime {
+				first = e
+			}
+		}
+		k := byKind[l.Detector+" "+l.Kind]
+		if k == nil {
+			k = &tally{}
+			byKind[l.Detector+" "+l.Kind] = k
+		}
+		verdict := "missed"
+		switch {
+		case first == nil && overlaps(events, l, from, dog.coolDown):
+			verdict = "missed: it began in an open episode or the cool-down of one"
+			k.overlapped++
+		case first == nil:
+			k.missed++
+		case schemas.Time(first.EventTime).UTC().After(to.Add(within)):
+			verdict = fmt.Sprintf("delayed, %v after its end", schemas.Time(first.EventTime).UTC().Sub(to))
+			k.delayed++
+		default:
+			verdict = fmt.Sprintf("found %v after its start", schemas.Time(first.EventTime).UTC().Sub(from))
+			k.found++
+			found[l.Detector]++
+		}
+		t.Logf("label %s %s %s %s to %s, size %.3g %s: %s", l.Detector, l.Kind, l.Key, l.Start, l.End, l.Size, l.Detail, verdict)
+	}
+	others := map[string]int{}
+	for _, e := range events {
+		if !explained[e.Id] && e.Status == "open" {
+			others[e.Detector]++
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(byKind)) {
+		k := byKind[kind]
+		t.Logf("%-44s labels %4d: found %d, delayed %d, missed within another episode %d, missed %d",
+			kind, k.found+k.delayed+k.overlapped+k.missed, k.found, k.delayed, k.overlapped, k.missed)
+	}
+	for _, name := range slices.Sorted(maps.Keys(watchdogs)) {
+		t.Logf("%-22s found %d labelled anomalies, opened %d episodes outside of any", name, found[name], others[name])
+		if found[name] == 0 && (full() || name != "correlation_breakdown") { // which learns for days
+			t.Errorf("%s found nothing", name)
+		}
+	}
+}
+
+// overlaps reports whether an episode of the same key was open at a time, or was cooling down: an episode tells once of all that
+// happens in it.
+func overlaps(events []*schemas.Event, l simulator.Label, at time.Time, coolDown time.Duration) bool {
+	var last *schemas.Event
+	for _, e := range events {
+		if answers(e, l) && schemas.Time(e.EventTime).UTC().Before(at) && (last == nil || e.EventTime >= last.EventTime) {
+			last = e
+		}
+	}
+	return last != nil && (last.Status != "resolved" || at.Sub(schemas.Time(last.EventTime).UTC()) < coolDown)
+}
+
+// answers reports whether an event is of what a label marks: the same detector, and the same key or instrument. The event of a
+// basket names the instrument that stands out, an outage of one instrument the venue.
+func answers(e *schemas.Event, l simulator.Label) bool {
+	if e.Detector != l.Detector {
+		return false
+	}
+	return e.Key == l.Key || e.Venue != "" && e.Venue == l.Venue && cmp.Or(l.Symbol, e.Symbol) == e.Symbol
+}
+
+func when(t *testing.T, text string) time.Time {
+	t.Helper()
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
