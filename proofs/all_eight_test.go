@@ -37,8 +37,8 @@ var watchdogs = map[string]struct{ within, coolDown time.Duration }{
 
 // TestAllEight runs all eight watchdogs at once on a real Kafka over a simulated market of everything at 100,000 records a
 // second: for ten minutes (five days of the market, two of them calm) in the full form, one minute in the short one. In the middle the watchdogs
-// are restarted. Every labelled anomaly is listed, the lag of every group is watched, and a replay of what they read gives the
-// same events, byte for byte.
+// are restarted. Every labelled anomaly is listed, the lag of every group is watched, and reconcile finds no difference between the
+// events and a replay of what the watchdogs read.
 func TestAllEight(t *testing.T) {
 	asked(t)
 	const rate = 100_000
@@ -112,7 +112,9 @@ func TestAllEight(t *testing.T) {
 	}
 	events := s.events(false)
 	verdicts(t, readLabels(t, labels), decoded(t, events))
-	liveEqualsReplay(t, s, events, []int{2}, names...)
+	if found := s.run(append([]string{"reconcile"}, names...)...); found != "" {
+		t.Errorf("the topic and a replay differ:\n%s", found)
+	}
 }
 
 // lags returns how far each group is behind, summed over its partitions; a group that has not committed yet is left out.

@@ -80,7 +80,7 @@ func (s *system) run(args ...string) string {
 	cmd := s.command(args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		s.t.Fatalf("tapewatch %s: %v\n%s", strings.Join(args, " "), err, lastLines(stderr.String(), 20))
+		s.t.Fatalf("tapewatch %s: %v\n%s\n%s", strings.Join(args, " "), err, lastLines(stdout.String(), 20), lastLines(stderr.String(), 20))
 	}
 	return stdout.String()
 }

@@ -13,6 +13,6 @@ func commands(a *app) []*cobra.Command {
 		newProcessors(a, "detect", "Run watchdogs", detectLong, processor.Watchdog),
 		newProcessors(a, "stage", "Run stages", stageLong, processor.Stage),
 		newSink(a), newServe(a), newLoopback(a),
-		newDoctor(a), newHealthcheck(a), newReplay(a), newTail(a), newDump(a), newTopics(a), newFeeds(a), newDLQ(a), newConfig(a), newEvaluate(a), newVersion(a), newMan(),
+		newDoctor(a), newHealthcheck(a), newReplay(a), newReconcile(a), newTail(a), newDump(a), newTopics(a), newFeeds(a), newDLQ(a), newConfig(a), newEvaluate(a), newVersion(a), newMan(),
 	}
 }

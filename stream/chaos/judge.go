@@ -13,6 +13,7 @@ import (
 	"github.com/tapewatch/tapewatch/stream"
 	"github.com/tapewatch/tapewatch/stream/cluster"
 	"github.com/tapewatch/tapewatch/stream/processor"
+	"github.com/tapewatch/tapewatch/stream/reconcile"
 )
 
 // A Verdict compares what the group has committed with a single-threaded run of the same tasks over the committed input.
@@ -59,7 +60,7 @@ func Judge(ctx context.Context, c cluster.Config, b *processor.Bound, policy pro
 	if err != nil {
 		return v, err
 	}
-	committed, ends, err := v.outputs(ctx, c, adm, b)
+	committed, ends, err := reconcile.Events(ctx, c, adm, b, nil)
 	if err != nil {
 		return v, err
 	}
@@ -86,7 +87,7 @@ func (c *collector) Undo(n int) { c.events = c.events[:len(c.events)-n] }
 
 // model runs one task per partition up to the group's committed offset, and compares its state with the last snapshot where
 // that was taken.
-func (v *Verdict) model(ctx context.Context, c cluster.Config, adm *kadm.Client, b *processor.Bound, policy processor.TimePolicy) (map[int32][]*schemas.Event, error) {
+func (v *Verdict) model(ctx context.Context, c cluster.Config, adm *kadm.Client, b *processor.Bound, policy processor.TimePolicy) ([]*schemas.Event, error) {
 	topic := c.Topic(b.Input.Name)
 	offsets, err := adm.FetchOffsets(ctx, c.Group(b.Name))
 	if err != nil {
@@ -96,7 +97,7 @@ func (v *Verdict) model(ctx context.Context, c cluster.Config, adm *kadm.Client,
 	if err != nil {
 		return nil, fmt.Errorf("listing %s: %w", topic, err)
 	}
-	want := map[int32][]*schemas.Event{}
+	var want []*schemas.Event
 	for p, end := range ends[topic] {
 		at := int64(0)
 		if o, ok := offsets.Lookup(topic, p); ok {
@@ -133,8 +134,7 @@ func (v *Verdict) model(ctx context.Context, c cluster.Config, adm *kadm.Client,
 		if err := run(snapped, at); err != nil {
 			return nil, fmt.Errorf("running the model: %w", err)
 		}
-		want[p] = sink.events
-		v.Expected += len(sink.events)
+		want = append(want, sink.events...)
 	}
 	return want, nil
 }
@@ -172,67 +172,21 @@ func bytesEqual(have, want []byte) bool {
 	return proto.Equal(&a, &b)
 }
 
-// outputs reads the processor's committed events, by the input partition that they came from.
-func (v *Verdict) outputs(ctx context.Context, c cluster.Config, adm *kadm.Client, b *processor.Bound) (map[int32][]*schemas.Event, map[int32]int64, error) {
-	topic := c.Topic(b.Output.Name)
-	ends, err := adm.ListEndOffsets(ctx, topic)
-	if err != nil {
-		return nil, nil, fmt.Errorf("listing %s: %w", topic, err)
-	}
-	out, at := map[int32][]*schemas.Event{}, map[int32]int64{}
-	for p, end := range ends[topic] {
-		at[p] = end.Offset
-		err := stream.ReadRange(ctx, c, topic, p, 0, end.Offset, func(r *kgo.Record) error {
-			e := &schemas.Event{}
-			if err := proto.Unmarshal(r.Value, e); err != nil {
-				return fmt.Errorf("reading the event at offset %d: %w", r.Offset, err)
-			}
-			if e.Detector == b.Name {
-				v.Committed++
-				from := e.Position.GetPartition()
-				out[from] = append(out[from], e)
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, nil, fmt.Errorf("reading outputs: %w", err)
+// compare counts the differences by kind.
+func (v *Verdict) compare(want, have []*schemas.Event) {
+	v.Expected, v.Committed = len(want), len(have)
+	reconcile.Compare(want, have, func(d reconcile.Difference) {
+		switch d.Kind {
+		case reconcile.Missing:
+			v.Missing++
+		case reconcile.Extra, reconcile.Different:
+			v.Extra++
+		case reconcile.Twice:
+			v.Duplicate++
+		case reconcile.Disordered:
+			v.Disordered++
 		}
-	}
-	return out, at, nil
-}
-
-// compare goes both ways. Events of one key keep their order, as they share an output partition.
-func (v *Verdict) compare(want, have map[int32][]*schemas.Event) {
-	seen := map[string]*schemas.Event{}
-	last := map[string]int64{}
-	for _, events := range have {
-		for _, e := range events {
-			if seen[e.Id] != nil {
-				v.Duplicate++
-				continue
-			}
-			seen[e.Id] = e
-			if at := e.Position.GetOffset(); at < last[e.Key] {
-				v.Disordered++
-			} else {
-				last[e.Key] = at
-			}
-		}
-	}
-	for _, events := range want {
-		for _, e := range events {
-			got := seen[e.Id]
-			switch {
-			case got == nil:
-				v.Missing++
-				continue
-			case !proto.Equal(got, e):
-				v.Extra++ // the same id with other contents
-			}
-			delete(seen, e.Id)
-		}
-	}
-	v.Extra += len(seen)
+	})
 }
 
 // countUncommitted counts the processor's outputs as read_uncommitted shows them: aborted ones are among them.

@@ -25,6 +25,8 @@ type TopicRange struct {
 	Partitions []int32
 	// FromOffset and ToOffset (exclusive) apply to every partition; 0 means no bound.
 	FromOffset, ToOffset int64
+	// Until is where each partition ends (exclusive), beside the other bounds; a partition that it does not name is left out. Nil is no bound.
+	Until map[int32]int64
 	// FromTime and ToTime (exclusive) are times of publication; 0 means no bound. They go before offsets.
 	FromTime, ToTime schemas.Time
 }
@@ -118,6 +120,9 @@ func (t TopicRange) parts(ctx context.Context, topic schemas.Topic) (parts []par
 		}
 		if t.ToTime > 0 {
 			p.to = min(end, k.toTime[n].Offset)
+		}
+		if t.Until != nil {
+			p.to = min(p.to, t.Until[n])
 		}
 		if p.from > 0 {
 			inexact = append(inexact, fmt.Sprintf("partition %d starts at offset %d (the log at %d)", n, p.from, start))
