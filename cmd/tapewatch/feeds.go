@@ -17,7 +17,8 @@ func newFeeds(a *app) *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use: "list", Short: "List every channel of every source: where from, what proves it, for which instruments it is set", Args: noArgs,
 		Long: "One row for each channel of each source. PROOF says how the loss of a record is seen; docs/feeds.md says what each proof cannot.\n" +
-			"CONFIGURED are the instruments of the settings, - where the channel is not asked for. How a stream is now is in FeedHealth:\n" +
+			"KEY is the setting of a key or an address that a service wants, STATUS says whether it is there. CONFIGURED are the instruments of the\n" +
+			"settings, - where the channel is not asked for. How a stream is now is in FeedHealth:\n" +
 			"`tapewatch tail venues.status --filter type=FeedHealth`.",
 		Example: "tapewatch feeds list\ntapewatch feeds list --output json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -28,13 +29,13 @@ func newFeeds(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			l := listing{head: []string{"SOURCE", "CHANNEL", "KEY", "PROOF", "WHOLE", "USED", "CONFIGURED", "ADDRESS"}, data: rows}
+			l := listing{head: []string{"SOURCE", "CHANNEL", "KEY", "STATUS", "PROOF", "WHOLE", "USED", "CONFIGURED", "ADDRESS"}, data: rows}
 			for _, r := range rows {
 				configured := "-"
 				if len(r.Configured) > 0 {
 					configured = strings.Join(r.Configured, ",")
 				}
-				l.row(r.Source, r.Channel, yes(r.Key), r.Proof, yes(r.Complete), yes(r.Used), configured, r.Address)
+				l.row(r.Source, r.Channel, orDash(r.Key), r.Status, r.Proof, yes(r.Complete), yes(r.Used), configured, r.Address)
 			}
 			return a.print(l)
 		},
@@ -48,8 +49,10 @@ type shownFeed struct {
 	Venue   string `json:"venue"`
 	Channel string `json:"channel"`
 	Address string `json:"address"`
-	// Key says that a key is needed.
-	Key bool `json:"key"`
+	// Key is the setting that the source wants to be asked with, empty for none.
+	Key string `json:"key"`
+	// Status is ready, or names what is missing.
+	Status string `json:"status"`
 	// Proof is how a loss is seen: none, arithmetic, identity, checksum, or connection: a lost message may have been of any stream.
 	Proof string `json:"proof"`
 	// Complete is false where the venue sends a part only.
@@ -77,7 +80,7 @@ func (s *settings) feeds() ([]shownFeed, error) {
 		}
 		for _, channel := range spec.Channels {
 			r := shownFeed{
-				Source: v.name, Venue: spec.Venue, Channel: channel, Proof: spec.Proof(channel), Complete: !slices.Contains(spec.Partial, channel),
+				Source: v.name, Venue: spec.Venue, Channel: channel, Status: "ready", Proof: spec.Proof(channel), Complete: !slices.Contains(spec.Partial, channel),
 				Used: slices.Contains(s.Sources.Use, v.name), Address: address(spec, channel), Configured: []string{},
 			}
 			if slices.Contains(v.common.Channels, channel) {
@@ -87,9 +90,13 @@ func (s *settings) feeds() ([]shownFeed, error) {
 		}
 	}
 	for _, m := range pollMakers() {
-		p, err := m.make(s)
+		p, err := m.describe(s)
 		if err != nil {
-			continue // its key or contact is not set: nothing is known of its jobs
+			return nil, fmt.Errorf("describing %s: %w", m.name, err)
+		}
+		state := "ready"
+		if !m.ready(s) {
+			state = "needs " + m.key
 		}
 		var streams []string
 		for _, j := range p.Jobs() {
@@ -98,7 +105,10 @@ func (s *settings) feeds() ([]shownFeed, error) {
 			}
 		}
 		for _, stream := range streams {
-			rows = append(rows, shownFeed{Source: m.name, Venue: p.Venue(), Channel: stream, Proof: "none", Complete: true, Used: slices.Contains(s.Sources.Use, m.name), Configured: []string{}})
+			rows = append(rows, shownFeed{
+				Source: m.name, Venue: p.Venue(), Channel: stream, Key: m.key, Status: state, Proof: "none", Complete: true, Used: slices.Contains(s.Sources.Use, m.name),
+				Configured: []string{},
+			})
 		}
 	}
 	return rows, nil
@@ -138,8 +148,8 @@ func writeFeeds(b *bytes.Buffer) error {
 		return err
 	}
 	fmt.Fprintf(b, "# Feeds\n\n%s\n\n", generatedNote)
-	b.WriteString("Every channel of every venue connector, by the defaults; `tapewatch feeds list` shows the same for the settings at hand, and the sources that are\n" +
-		"asked ([sources](sources.md)). None of the venues' channels needs a key.\n\n" +
+	b.WriteString("Every channel of every source, by the defaults; `tapewatch feeds list` shows the same for the settings at hand, and whether what a source needs is\n" +
+		"set. None of the venues' channels needs a key.\n\n" +
 		"| proof | a loss is seen by | what it cannot show |\n|---|---|---|\n" +
 		"| arithmetic | numbers that grow by one, or ranges that meet | what was lost at the end, until the next one comes |\n" +
 		"| identity | each message names its predecessor | how many were lost; the end, as above |\n" +
@@ -152,6 +162,13 @@ func writeFeeds(b *bytes.Buffer) error {
 			continue
 		}
 		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", r.Source, r.Venue, r.Channel, r.Proof, yes(r.Complete), strings.Join(r.Configured, ", "), r.Address)
+	}
+	b.WriteString("\nServices that are asked ([sources](sources.md)); what is new is found by what they answer, so nothing proves a loss:\n\n" +
+		"| source | venue of its records | channel | asked with |\n|---|---|---|---|\n")
+	for _, r := range rows {
+		if _, ok := s.Venues.connector(r.Source); !ok {
+			fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", r.Source, orDash(r.Venue), r.Channel, orDash(r.Key))
+		}
 	}
 	return nil
 }

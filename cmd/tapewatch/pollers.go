@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"github.com/tapewatch/tapewatch/internal/secret"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/chain"
@@ -17,19 +18,53 @@ import (
 // pollMaker makes the poller of one service from the settings.
 type pollMaker struct {
 	name string
+	// key is the setting that a service wants to be asked with, empty for none; fill sets it to something where it is empty, so that
+	// what the service has can be listed without.
+	key  string
+	fill func(s *settings)
 	make func(s *settings) (poll.Poller, error)
+}
+
+// ready says whether the poller's key is set.
+func (m pollMaker) ready(s *settings) bool {
+	_, err := m.make(s)
+	return err == nil || m.key == ""
+}
+
+// describe makes the poller with any key.
+func (m pollMaker) describe(s *settings) (poll.Poller, error) {
+	filled := *s
+	if m.fill != nil && !m.ready(s) {
+		m.fill(&filled)
+	}
+	return m.make(&filled)
 }
 
 func pollMakers() []pollMaker {
 	return []pollMaker{
-		{"edgar", func(s *settings) (poll.Poller, error) { return edgar.New(s.EDGAR, s.Poll.UserAgent) }},
-		{"fred", func(s *settings) (poll.Poller, error) { return fred.New(s.FRED) }},
-		{"earnings", func(s *settings) (poll.Poller, error) { return earnings.New(s.Earnings) }},
-		{"bitcoin", func(s *settings) (poll.Poller, error) { return chain.NewBitcoin(s.Bitcoin) }},
-		{"ethereum", func(s *settings) (poll.Poller, error) { return chain.NewEthereum(s.Ethereum) }},
-		{"whalealert", func(s *settings) (poll.Poller, error) { return chain.NewWhaleAlert(s.WhaleAlert) }},
-		{"news", func(s *settings) (poll.Poller, error) { return news.New(s.News) }},
-		{"status", func(s *settings) (poll.Poller, error) { return status.New(s.Status) }},
+		{
+			name: "edgar", key: "poll.user_agent", fill: func(s *settings) { s.Poll.UserAgent = "you@example.com" },
+			make: func(s *settings) (poll.Poller, error) { return edgar.New(s.EDGAR, s.Poll.UserAgent) },
+		},
+		{
+			name: "fred", key: "fred.key", fill: func(s *settings) { s.FRED.Key = secret.New("key") },
+			make: func(s *settings) (poll.Poller, error) { return fred.New(s.FRED) },
+		},
+		{
+			name: "earnings", key: "earnings.key", fill: func(s *settings) { s.Earnings.Key = secret.New("key") },
+			make: func(s *settings) (poll.Poller, error) { return earnings.New(s.Earnings) },
+		},
+		{name: "bitcoin", make: func(s *settings) (poll.Poller, error) { return chain.NewBitcoin(s.Bitcoin) }},
+		{
+			name: "ethereum", key: "ethereum.url", fill: func(s *settings) { s.Ethereum.URL = secret.New("http://localhost:8545") },
+			make: func(s *settings) (poll.Poller, error) { return chain.NewEthereum(s.Ethereum) },
+		},
+		{
+			name: "whalealert", key: "whalealert.key", fill: func(s *settings) { s.WhaleAlert.Key = secret.New("key") },
+			make: func(s *settings) (poll.Poller, error) { return chain.NewWhaleAlert(s.WhaleAlert) },
+		},
+		{name: "news", make: func(s *settings) (poll.Poller, error) { return news.New(s.News) }},
+		{name: "status", make: func(s *settings) (poll.Poller, error) { return status.New(s.Status) }},
 	}
 }
 
