@@ -79,7 +79,14 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if err != nil {
 		return r, err
 	}
-	events = slices.DeleteFunc(events, func(e *schemas.Event) bool { return e.Position.GetOffset() >= until[e.Position.GetPartition()] })
+	from := map[int32]int64{}
+	for _, p := range summary.Partitions {
+		from[p.Partition] = p.First
+	}
+	events = slices.DeleteFunc(events, func(e *schemas.Event) bool {
+		p, at := e.Position.GetPartition(), e.Position.GetOffset()
+		return at < from[p] || at >= until[p]
+	})
 	r.Input, r.Replayed, r.Committed = summary.Total.Records, len(replayed), len(events)
 	r.Inexact = slices.Concat(summary.Inexact, configurations(o.Bound, events))
 	Compare(replayed, events, func(d Difference) {
@@ -109,10 +116,12 @@ func committedInput(ctx context.Context, o Options, admin *kadm.Client) (map[int
 	return until, nil
 }
 
-// Events reads the committed events of a processor, partition by partition, and where each partition of the topic ended.
+// Events reads the committed events of a processor, partition by partition, and where each partition of the topic ended. It
+// waits for transactions that are open at the call: other processors share the topic, and one that is older than a committed
+// event hides it.
 func Events(ctx context.Context, c cluster.Config, admin *kadm.Client, b *processor.Bound, types func(uint32, []int) (string, error)) (events []*schemas.Event, ends map[int32]int64, err error) {
 	topic := c.Topic(b.Output.Name)
-	listed, err := admin.ListCommittedOffsets(ctx, topic)
+	listed, err := admin.ListEndOffsets(ctx, topic)
 	if err == nil {
 		err = listed.Error()
 	}
