@@ -1,11 +1,8 @@
 package evaluate
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -125,23 +122,13 @@ func simulate(t *testing.T, c simulator.Config, detectors ...string) (events map
 }
 
 // labelsFor returns the labels that are meant for detectors.
-func labelsFor(t *testing.T, path string, detectors ...string) (labels []simulator.Label) {
+func labelsFor(t *testing.T, path string, detectors ...string) []simulator.Label {
 	t.Helper()
-	file, err := os.Open(path)
+	labels, err := simulator.ReadLabels(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	for in := bufio.NewScanner(file); in.Scan(); {
-		var l simulator.Label
-		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
-			t.Fatal(err)
-		}
-		if slices.Contains(detectors, l.Detector) {
-			labels = append(labels, l)
-		}
-	}
-	return labels
+	return slices.DeleteFunc(labels, func(l simulator.Label) bool { return !slices.Contains(detectors, l.Detector) })
 }
 
 // foundIn returns the events that a label has, from its start to a while after its end.

@@ -1,12 +1,9 @@
 package proofs
 
 import (
-	"bufio"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -111,7 +108,11 @@ func TestAllEight(t *testing.T) {
 		s.stateSize(name)
 	}
 	events := s.events(false)
-	verdicts(t, readLabels(t, labels), decoded(t, events))
+	marked, err := simulator.ReadLabels(labels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdicts(t, marked, decoded(t, events))
 	if found := s.run(append([]string{"reconcile"}, names...)...); found != "" {
 		t.Errorf("the topic and a replay differ:\n%s", found)
 	}
@@ -166,23 +167,6 @@ func decoded(t *testing.T, events map[string]string) (out []*schemas.Event) {
 			t.Fatal(err)
 		}
 		out = append(out, e)
-	}
-	return out
-}
-
-func readLabels(t *testing.T, path string) (out []simulator.Label) {
-	t.Helper()
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	for in := bufio.NewScanner(file); in.Scan(); {
-		var l simulator.Label
-		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, l)
 	}
 	return out
 }

@@ -35,6 +35,24 @@ func (l Label) span(from, to schemas.Time) Label {
 	return l
 }
 
+// ReadLabels reads a file of labels.
+func ReadLabels(path string) (labels []Label, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading labels: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	dec := json.NewDecoder(file)
+	for dec.More() {
+		var l Label
+		if err := dec.Decode(&l); err != nil {
+			return nil, fmt.Errorf("reading label %d of %s: %w", len(labels)+1, path, err)
+		}
+		labels = append(labels, l)
+	}
+	return labels, nil
+}
+
 // labelFile writes labels as JSON lines; without a path it drops them.
 type labelFile struct {
 	file *os.File
