@@ -35,6 +35,9 @@ func (s *session) end(ctx context.Context, promise *kgo.FirstErrPromise, began t
 			failed = fmt.Errorf("producing: %w", err)
 		}
 		s.group.crash.reach(afterFlush)
+		if s.wrote {
+			s.group.crash.reach(afterOutputs)
+		}
 	}
 	at := wallClock()
 	committed, err := s.finish(bounded, failed == nil)

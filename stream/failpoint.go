@@ -9,7 +9,7 @@ import (
 )
 
 // CrashVariable names the environment variable that makes a process kill itself inside a transaction, for chaos tests:
-// "after_process", "after_flush", "before_commit" or "after_end", then ":" and a count ("after_flush:20", the twentieth
+// "after_process", "after_flush", "after_outputs", "before_commit" or "after_end", then ":" and a count ("after_flush:20", the twentieth
 // time) or a probability ("after_flush:0.01"). With ":stop" at the end ("after_flush:20:stop") the process stops there, as a
 // hung one does, until SIGCONT. Unset, the points cost one comparison.
 const CrashVariable = "TAPEWATCH_CRASH_AT"
@@ -18,6 +18,7 @@ const CrashVariable = "TAPEWATCH_CRASH_AT"
 const (
 	afterProcess = "after_process"
 	afterFlush   = "after_flush"
+	afterOutputs = "after_outputs" // after_flush of a transaction that has outputs
 	beforeCommit = "before_commit"
 	afterEnd     = "after_end"
 )

@@ -176,10 +176,12 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 	}
 	began := wallClock()
 	promise := kgo.AbortingFirstErrPromise(s.client)
+	defer func() { s.wrote = false }()
 	records, failed := 0, error(nil)
 	for last := false; ; {
 		n, emitted, err := s.process(fetches, promise)
 		records += n
+		s.wrote = s.wrote || emitted > 0
 		if err != nil {
 			failed = err
 			break

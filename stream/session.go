@@ -32,7 +32,8 @@ type session struct {
 
 	// Owned by Run.
 	commits int
-	aborts  int // in a row
+	aborts  int  // in a row
+	wrote   bool // the open transaction has outputs
 	trouble string
 	working []*part
 	// stopping says that the transaction in hand is the last, recommit what one that polled nothing commits again.

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -23,9 +24,12 @@ func TestTwoCompaniesInTheOrderOfTheirFilings(t *testing.T) {
 		"/submissions/CIK0000320193.json":           listing("0000320193-25-000079", "2025-10-31", "2025-10-31T06:01:26.000Z"),
 		"/submissions/CIK0001045810.json":           listing("0001045810-26-000021", "2026-02-25", "2026-02-25T21:42:19.000Z"),
 	}
+	var mu sync.Mutex
 	asked := map[string]int{}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
 		asked[r.URL.Path]++
+		mu.Unlock()
 		if r.UserAgent() != agent {
 			w.WriteHeader(http.StatusForbidden)
 			return
@@ -67,6 +71,8 @@ func TestTwoCompaniesInTheOrderOfTheirFilings(t *testing.T) {
 	if late := live.Late(); len(late) > 0 {
 		t.Errorf("%d late records, the first %v", len(late), late[0])
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	for path, n := range asked {
 		if n != 1 {
 			t.Errorf("%s was asked for %d times", path, n)

@@ -69,7 +69,7 @@ func wake(t *testing.T, atLeastOnce bool) (chaos.Verdict, string) {
 	w.everyPartition(ctx, nil)
 
 	began := time.Now()
-	crew.replace(0, "after_flush:40:stop")
+	crew.replace(0, "after_outputs:40:stop")
 	pid := crew.member(0).cmd.Process.Pid
 	for !stopped(pid) {
 		if ctx.Err() != nil {
