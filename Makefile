@@ -19,7 +19,7 @@ help: ## list the targets
 
 .PHONY: run
 run: ## everything in one process on the embedded broker
-	$(GO) run ./cmd/tapewatch up
+	$(GO) run ./cmd/tapewatch up -s simulator.backfill=1h
 
 .PHONY: build
 build: ## the static binary, .bin/tapewatch

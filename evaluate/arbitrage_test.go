@@ -57,7 +57,7 @@ func TestArbitrageFindsDislocations(t *testing.T) {
 	c := simulator.Defaults()
 	c.Instruments, c.Rate, c.Duration, c.Calm, c.RareAnomaliesPerDay, c.Kinds = 4, 40, 12*time.Hour, 10*time.Minute, 96, []string{"trades", "quotes"}
 	c.Start, c.Speed, c.AnomaliesPerDay, c.Labels = "2024-01-02T12:00:00Z", 0, 0, filepath.Join(t.TempDir(), "labels.jsonl")
-	src, err := simulator.New(c, time.Now)
+	src, err := simulator.New(c, time.Now, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,7 +110,7 @@ func (s *market) Flush(context.Context) error { return nil }
 func simulate(t *testing.T, c simulator.Config, detectors ...string) (events map[string][]*schemas.Event, labels []simulator.Label) {
 	t.Helper()
 	c.Start, c.Speed, c.Labels = "2024-01-01T00:00:00Z", 0, filepath.Join(t.TempDir(), "labels.jsonl")
-	src, err := simulator.New(c, time.Now)
+	src, err := simulator.New(c, time.Now, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/tapewatch/tapewatch/sources/files"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 	"github.com/tapewatch/tapewatch/stream/deadletter"
+	"github.com/tapewatch/tapewatch/stream/topics"
 )
 
 // sourcesConfig says which sources run.
@@ -42,7 +43,9 @@ type sourceMaker struct {
 
 func sourceMakers() []sourceMaker {
 	makers := []sourceMaker{
-		{"simulator", func(p *process) (sources.Source, error) { return simulator.New(p.app.settings.Simulator, time.Now) }},
+		{"simulator", func(p *process) (sources.Source, error) {
+			return simulator.New(p.app.settings.Simulator, time.Now, p.emptyTopics)
+		}},
 		{"file", func(p *process) (sources.Source, error) {
 			return p.played(func(path string) (sources.Source, error) {
 				c := p.app.settings.File
@@ -61,6 +64,12 @@ func sourceMakers() []sourceMaker {
 		}})
 	}
 	return append(makers, pollSources()...)
+}
+
+// emptyTopics reports whether topics hold nothing.
+func (p *process) emptyTopics(ctx context.Context, all []schemas.Topic) (bool, error) {
+	rows, err := topics.List(ctx, p.app.settings.Kafka, p.log, all)
+	return !slices.ContainsFunc(rows, func(r topics.Row) bool { return r.Offsets > 0 }), err
 }
 
 // played makes one source for each file of --from, to be read one after the other; without any, the one that the settings

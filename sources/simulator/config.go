@@ -21,6 +21,7 @@ type Config struct {
 	Instruments         int           `koanf:"instruments" doc:"Number of instruments, 1 to 100000."`
 	Rate                float64       `koanf:"rate" doc:"Records a second of market time, over all kinds and instruments, on average over a week. Trades and quotes fill what the kinds with a cadence of their own leave, and at least half."`
 	Start               string        `koanf:"start" doc:"Market time of the first second, RFC 3339; now stands for the time at which the process starts."`
+	Backfill            time.Duration `koanf:"backfill" doc:"Market time before a start of now that is made at once, so that there is something to see; none where the topics hold records already."`
 	Duration            time.Duration `koanf:"duration" doc:"Market time to simulate; 0 goes on for ever."`
 	Speed               float64       `koanf:"speed" doc:"Market seconds a second; 1 is real time, 0 is as fast as possible."`
 	AnomaliesPerDay     float64       `koanf:"anomalies_per_day" doc:"Anomalies a day and instrument: jumps, ramps, flash crashes, volume bursts, cuts of liquidity."`
@@ -98,8 +99,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("simulator.anomalies_per_day is %v: it must lie between 0 and 1440", c.AnomaliesPerDay)
 	case c.RareAnomaliesPerDay < 0 || c.RareAnomaliesPerDay > 1440:
 		return fmt.Errorf("simulator.rare_anomalies_per_day is %v: it must lie between 0 and 1440", c.RareAnomaliesPerDay)
-	case c.Duration < 0 || c.Calm < 0:
-		return fmt.Errorf("simulator.duration and calm are %v, %v: they must be 0 or more", c.Duration, c.Calm)
+	case c.Duration < 0 || c.Calm < 0 || c.Backfill < 0:
+		return fmt.Errorf("simulator.duration, calm and backfill are %v, %v, %v: they must be 0 or more", c.Duration, c.Calm, c.Backfill)
+	case c.Backfill > 0 && c.Start != "now":
+		return fmt.Errorf("simulator.backfill is %v with simulator.start %s: it goes with a start of now only; begin earlier instead", c.Backfill, c.Start)
 	case c.BookInterval < 0 || c.BookInterval%time.Second != 0:
 		return fmt.Errorf("simulator.book_interval is %v: it must be whole seconds, 0 or more", c.BookInterval)
 	case c.BookInterval > 0 && (c.BookLevels < 1 || c.BookLevels > 1000):

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -76,7 +77,7 @@ func play(t *testing.T, cfg Config, see func(schemas.Topic, schemas.Message)) *t
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(cfg, time.Now)
+	s, err := New(cfg, time.Now, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +161,39 @@ func TestSpeedDoesNotShow(t *testing.T) {
 	}
 }
 
+// A backfill takes no time, and what follows it keeps pace with the clock; topics that hold records get none.
+func TestBackfill(t *testing.T) {
+	for empty, want := range map[bool]int{true: 603, false: 3} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := tradesOnly()
+			cfg.Start, cfg.Speed, cfg.Duration, cfg.Backfill = "now", 1, time.Duration(want)*time.Second, 10*time.Minute
+			s, err := New(cfg, time.Now, func(context.Context, []schemas.Topic) (bool, error) { return empty, nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			began, ahead := time.Now(), 0
+			p := &tape{t: t, counts: map[string]int{}, ticked: map[string]schemas.Time{}, last: map[string]schemas.Time{}, ids: map[string]bool{}}
+			p.see = func(_ schemas.Topic, m schemas.Message) {
+				if schemas.TimeOf(m) > schemas.Time(time.Now().Add(pace).UnixNano()) {
+					ahead++
+				}
+			}
+			if err := s.Run(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took != 3*time.Second {
+				t.Errorf("empty %v: took %v, want 3 s", empty, took)
+			}
+			if n := p.counts["Tick"]; n != want+1 {
+				t.Errorf("empty %v: %d ticks, want %d", empty, n, want+1)
+			}
+			if ahead > 0 {
+				t.Errorf("empty %v: %d of %d trades lie ahead of the clock", empty, ahead, p.counts["Trade"])
+			}
+		})
+	}
+}
+
 // An instrument's price depends neither on how many others there are, nor on the rate, nor on what else is made.
 func TestPricesStandAlone(t *testing.T) {
 	path := func(change func(*Config)) []float64 {
@@ -214,6 +248,8 @@ func TestValidate(t *testing.T) {
 		"simulator.venue is empty":         func(c *Config) { c.Venue = "" },
 		"simulator.instruments is 0":       func(c *Config) { c.Instruments = 0 },
 		"simulator.rate is -1":             func(c *Config) { c.Rate = -1 },
+		"simulator.duration, calm and ba":  func(c *Config) { c.Backfill = -1 },
+		"simulator.backfill is 1h0m0s":     func(c *Config) { c.Backfill, c.Start = time.Hour, "2024-01-01T00:00:00Z" },
 		`simulator.start is "today"`:       func(c *Config) { c.Start = "today" },
 		"simulator.book_levels is 0":       func(c *Config) { c.BookLevels = 0 },
 		"simulator.book_interval is 1.5s":  func(c *Config) { c.BookInterval = 1500 * time.Millisecond },

@@ -15,18 +15,20 @@ import (
 type Source struct {
 	cfg     Config
 	now     func() time.Time
+	empty   func(context.Context, []schemas.Topic) (bool, error)
 	reached atomic.Int64 // market time
 	done    atomic.Bool
 }
 
 var _ sources.Source = (*Source)(nil)
 
-// New makes the source. now is the wall clock, which paces a market with a speed and says when "now" is.
-func New(cfg Config, now func() time.Time) (*Source, error) {
+// New makes the source. now is the wall clock, which paces a market with a speed and says when "now" is; empty says whether
+// topics hold nothing yet, which decides on a backfill: a second one would be late by all that the first one made.
+func New(cfg Config, now func() time.Time, empty func(context.Context, []schemas.Topic) (bool, error)) (*Source, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Source{cfg: cfg, now: now}, nil
+	return &Source{cfg: cfg, now: now, empty: empty}, nil
 }
 
 // Name is the source's name.
@@ -48,8 +50,18 @@ func (s *Source) Component() *schemas.Component {
 // Run publishes until the configured duration has passed or ctx is done: the past of the slow kinds, a Tick, and then second
 // after second with a Tick behind each.
 func (s *Source) Run(ctx context.Context, p sources.Publisher) (err error) {
+	topics := s.cfg.topics()
+	if s.cfg.Backfill > 0 {
+		fresh, err := s.empty(ctx, topics)
+		if err != nil {
+			return fmt.Errorf("looking whether there is something to backfill: %w", err)
+		}
+		if !fresh {
+			s.cfg.Backfill = 0
+		}
+	}
 	begun := s.now()
-	start := schemas.Time(begun.UnixNano())
+	start := schemas.Time(begun.Add(-s.cfg.Backfill).UnixNano())
 	if s.cfg.Start != "now" {
 		at, err := time.Parse(time.RFC3339, s.cfg.Start)
 		if err != nil {
@@ -63,7 +75,7 @@ func (s *Source) Run(ctx context.Context, p sources.Publisher) (err error) {
 	}
 	defer func() { err = errors.Join(err, labels.close()) }()
 	m := NewMarket(s.cfg, start, labels.write)
-	first, topics := m.Now(), s.cfg.topics()
+	first := m.Now()
 	tick := func() error {
 		s.reached.Store(int64(m.Now()))
 		return p.Tick(m.Source(), m.Now(), topics...)
@@ -110,9 +122,9 @@ const pace = 10 * time.Millisecond
 // errStopped says that the context ended in the middle of a second.
 var errStopped = errors.New("stopped")
 
-// wait sleeps until the wall clock has reached the market's time; false when ctx ended.
+// wait sleeps until the wall clock has reached the market's time, which counts from the end of the backfill; false when ctx ended.
 func (s *Source) wait(ctx context.Context, begun time.Time, market time.Duration) bool {
-	due := begun.Add(time.Duration(float64(market) / s.cfg.Speed))
+	due := begun.Add(time.Duration(float64(market-s.cfg.Backfill) / s.cfg.Speed))
 	d := due.Sub(s.now())
 	if d <= 0 {
 		return ctx.Err() == nil
