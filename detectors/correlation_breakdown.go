@@ -40,7 +40,7 @@ func init() {
 		Step:    time.Minute,
 		Defaults: correlationConfig{
 			Threshold: 0.5, Pairs: []string{"*/*"}, Bar: processor.Duration(2 * time.Minute), Window: processor.Duration(150 * time.Minute),
-			CheckInterval: processor.Duration(2 * time.Minute), MinBars: 60, MaxZeroShare: 0.2, MaxMembers: 16, MinMembers: 3, BudgetDays: 1, AdaptiveRate: 0.2,
+			CheckInterval: processor.Duration(2 * time.Minute), MinBars: 60, MaxZeroShare: 0.3, MaxMembers: 16, MinMembers: 3, BudgetDays: 1, AdaptiveRate: 0.2,
 			CoolDown: processor.Duration(time.Hour), QuietFor: processor.Duration(30 * time.Minute),
 		},
 		New: func(c correlationConfig, key processor.Key) processor.Processor {

@@ -15,7 +15,7 @@ import (
 
 const (
 	unusualVolumeName    = "unusual_volume"
-	unusualVolumeVersion = 1
+	unusualVolumeVersion = 2
 )
 
 // An instance is a basket, because most of an instrument's volume is its market's: what counts is what its peers do not share.
@@ -36,7 +36,7 @@ func init() {
 		Defaults: unusualVolumeConfig{
 			Multiplier: 3, Window: processor.Duration(15 * time.Minute), LongWindow: processor.Duration(time.Hour),
 			CheckInterval: processor.Duration(time.Minute), BudgetDays: 1, AdaptiveRate: 0.2, CoolDown: processor.Duration(30 * time.Minute),
-			QuietFor: processor.Duration(5 * time.Minute), MarketWeight: 0.8, MinPeers: 3,
+			QuietFor: processor.Duration(5 * time.Minute), MarketWeight: 0.8, MinPeers: 1,
 		},
 		New: func(c unusualVolumeConfig, key processor.Key) processor.Processor {
 			return &unusualVolume{cfg: c, key: key, rules: c.rules(), legs: c.legs(layout), profile: season.NewProfile(season.HoursOfWeek)}

@@ -74,7 +74,8 @@ func correlationStudy(ctx context.Context, o StudyOptions) (Result, error) {
 	split := slices.IndexFunc(rows, func(r row) bool { return r.start >= half })
 	s := &correlationStage{symbols: symbols, rows: rows, split: split, seed: o.Seed}
 	out := &CorrelationReport{Test: Range{From: half, To: rows[len(rows)-1].start.Add(time.Minute)}.String()}
-	for _, rate := range []float64{0, 1, 1.0 / 7} {
+	const weekly = 1.0 / 7
+	for _, rate := range []float64{0, 1, weekly} {
 		out.Rules = append(out.Rules, s.naive(rate))
 	}
 	for _, basket := range []bool{false, true} {
@@ -88,8 +89,35 @@ func correlationStudy(ctx context.Context, o StudyOptions) (Result, error) {
 			}
 			out.Rules = append(out.Rules, *one)
 		}
+		one, err := s.fitted(ctx, o.Config, basket, weekly)
+		if err != nil {
+			return nil, err
+		}
+		out.Rules = append(out.Rules, *one)
 	}
 	return out, nil
+}
+
+// fitted measures the detector at the budget that gives a rate on the fit range, by the search that taskSubject.tune uses.
+func (s *correlationStage) fitted(ctx context.Context, config []byte, basket bool, rate float64) (*CorrelationRow, error) {
+	var best *CorrelationRow
+	gap, budget := math.Inf(1), 2.0
+	for range fitRounds {
+		one, err := s.detector(ctx, config, basket, budget)
+		if err != nil {
+			return nil, err
+		}
+		ratio := max(one.Fitted.Value, 1e-3) / rate
+		if g := math.Abs(math.Log(ratio)); g < gap {
+			best, gap = one, g
+		}
+		if gap < fitClose {
+			break
+		}
+		budget = min(max(budget*ratio, leastBudget), mostBudget)
+	}
+	best.Rule += fmt.Sprintf(", at %v", Rate(rate))
+	return best, nil
 }
 
 type correlationStage struct {
@@ -240,10 +268,10 @@ func (s *correlationStage) detector(ctx context.Context, config []byte, basket b
 	if err != nil {
 		return nil, err
 	}
-	out := &CorrelationRow{Rule: fmt.Sprintf("pairs alone, budget %g days", budget)}
+	out := &CorrelationRow{Rule: fmt.Sprintf("pairs alone, budget %.3g days", budget)}
 	var units [][]int // columns of the rows; the members that are broken are all but the first, or all
 	if basket {
-		out.Rule = fmt.Sprintf("basket, per member, budget %g days", budget)
+		out.Rule = fmt.Sprintf("basket, per member, budget %.3g days", budget)
 		unit := make([]int, len(s.symbols))
 		for j := range unit {
 			unit[j] = j
