@@ -106,6 +106,9 @@ func (h *Health) Close(conn string) bool {
 	return s.open == 0
 }
 
+// Open counts the sessions that stand in the slot of a connection: two while it is renewed.
+func (h *Health) Open(conn string) int { return h.slot(Slot(conn)).open }
+
 // Received notes data on a slot.
 func (h *Health) Received(conn string, at schemas.Time) {
 	s := h.slot(Slot(conn))

@@ -103,6 +103,51 @@ func TestRenewalMakesBeforeItBreaks(t *testing.T) {
 	}
 }
 
+// A session that is to be replaced stands until the next one is said to have all that it needs, and requests go out on the
+// next one from its first data on.
+func TestRenewalWaitsForWord(t *testing.T) {
+	settled, requests := make(chan struct{}, 1), make(chan []byte, 1)
+	settled <- struct{}{} // of a renewal long ago
+	opt := Options{
+		Silence: time.Minute, MaxAge: 200 * time.Millisecond, BackoffMax: time.Millisecond, Settled: settled, Requests: requests,
+		IsData: func(raw []byte) bool { return string(raw) == "data" },
+	}
+	var asked atomic.Int32
+	second := 0
+	enough := func(f []capture.Frame) bool {
+		if n := len(f); n > 0 && f[n-1].Kind == capture.Receive && f[n-1].Conn == "test/2" {
+			second++
+		}
+		switch second {
+		case 100: // 500 ms, more than a tenth of the age
+			if len(requests) == 0 && asked.Load() == 0 {
+				requests <- []byte("request")
+			}
+		case 200:
+			if len(settled) == 0 && count(f, capture.Close) == 0 {
+				settled <- struct{}{}
+			}
+		}
+		return count(f, capture.Close) == 1
+	}
+	frames := serve(t, opt, enough, func(session int32, c *websocket.Conn, ctx context.Context) {
+		go func() {
+			if _, raw, err := c.Read(ctx); err == nil && string(raw) == "request" {
+				asked.Store(session)
+			}
+		}()
+		for c.Write(ctx, websocket.MessageText, []byte("data")) == nil {
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	if second < 200 || asked.Load() != 2 {
+		t.Errorf("the first session ended after %d messages of the second, the request came by session %d: want 200, and 2", second, asked.Load())
+	}
+	if last := frames[len(frames)-1]; last.Conn != "test/1" {
+		t.Errorf("%s was closed, want test/1", last.Conn)
+	}
+}
+
 func TestBackoffIsCappedAndJittered(t *testing.T) {
 	b := backoff{cap: 4 * time.Second}
 	bounds := []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 4 * time.Second}

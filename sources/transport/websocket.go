@@ -30,10 +30,12 @@ type Options struct {
 	// Ping, where the venue wants one as a message, goes out every PingEvery.
 	Ping      []byte
 	PingEvery time.Duration
-	// Requests go out as they come, a few a second; may be nil.
+	// Requests go out as they come, a few a second, on the newest session that has data; may be nil.
 	Requests <-chan []byte
 	// Renew opens the next session now; may be nil.
 	Renew <-chan struct{}
+	// Settled says that the next session has all that it needs of its own: the one before may end. nil when nobody says so.
+	Settled <-chan struct{}
 	// IsData tells data from acknowledgements; nil takes all for data.
 	IsData func([]byte) bool
 	// Silence without a message or a ping ends a session.
@@ -49,8 +51,8 @@ const (
 	dialTimeout = 15 * time.Second
 	firstWait   = 500 * time.Millisecond
 	readLimit   = 16 << 20
-	// overlap bounds how long two sessions of a slot run side by side, and settle is how long they do so at least: the next
-	// one's snapshots come in the time.
+	// overlap bounds how long two sessions of a slot run side by side, settle is how long they do so at least: subscriptions
+	// are answered one by one.
 	overlap = 30 * time.Second
 	settle  = 2 * time.Second
 	// paced is the least time between two requests: venues cut who sends more than five a second.
@@ -88,6 +90,8 @@ type dialer struct {
 // session is one dialled connection.
 type session struct {
 	cancel     context.CancelFunc
+	turn       chan struct{} // closed when requests go out here: the first time, or when it has data
+	retired    chan struct{} // closed when requests go to the next one
 	alive      chan struct{} // closed at the first data
 	done       chan struct{} // closed at the end; the fields below may be read then
 	data       atomic.Bool
@@ -98,6 +102,7 @@ type session struct {
 // stand keeps a session, renews it at its age, and returns the one that was lost.
 func (d *dialer) stand(ctx context.Context) *session {
 	current := d.start(ctx)
+	close(current.turn)
 	renew := time.NewTimer(jittered(d.opt.MaxAge))
 	defer renew.Stop()
 	for {
@@ -106,6 +111,10 @@ func (d *dialer) stand(ctx context.Context) *session {
 			return current
 		case <-renew.C:
 		case <-d.opt.Renew:
+		}
+		select {
+		case <-d.opt.Settled: // word of the renewal before
+		default:
 		}
 		next := d.start(ctx)
 		late := time.NewTimer(overlap)
@@ -122,6 +131,8 @@ func (d *dialer) stand(ctx context.Context) *session {
 			renew.Reset(jittered(overlap))
 			continue
 		}
+		close(current.retired)
+		close(next.turn)
 		if !current.ended() {
 			d.settle(current, next)
 		}
@@ -134,7 +145,9 @@ func (d *dialer) stand(ctx context.Context) *session {
 func (d *dialer) start(ctx context.Context) *session {
 	d.sessions++
 	inner, cancel := context.WithCancel(ctx)
-	s := &session{cancel: cancel, alive: make(chan struct{}), done: make(chan struct{})}
+	s := &session{
+		cancel: cancel, turn: make(chan struct{}), retired: make(chan struct{}), alive: make(chan struct{}), done: make(chan struct{}),
+	}
 	name := d.opt.Slot + "/" + strconv.Itoa(d.sessions)
 	go func() {
 		defer close(s.done)
@@ -144,14 +157,25 @@ func (d *dialer) start(ctx context.Context) *session {
 	return s
 }
 
-// settle lets two sessions run side by side for a while.
+// settle lets two sessions run side by side until the next one has all that it needs, and for a while at least.
 func (d *dialer) settle(current, next *session) {
-	wait := time.NewTimer(min(settle, d.opt.MaxAge/10))
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-current.done:
-	case <-next.done:
+	least, most := time.NewTimer(min(settle, d.opt.MaxAge/10)), time.NewTimer(overlap)
+	defer least.Stop()
+	defer most.Stop()
+	settled := d.opt.Settled
+	for waits := true; waits || settled != nil; {
+		select {
+		case <-least.C:
+			waits = false
+		case <-settled:
+			settled = nil
+		case <-most.C:
+			return
+		case <-current.done:
+			return
+		case <-next.done:
+			return
+		}
 	}
 }
 
@@ -229,7 +253,7 @@ func (d *dialer) read(outer, ctx context.Context, s *session, conn *websocket.Co
 	defer stop(nil)
 	watcher.Go(func() { d.watch(watch, stop, &heard, pinged) })
 	watcher.Go(func() {
-		if err := d.write(outer, watch, conn, name); err != nil {
+		if err := d.write(outer, watch, s, conn, name); err != nil {
 			stop(err)
 		}
 	})
@@ -254,7 +278,9 @@ func (d *dialer) read(outer, ctx context.Context, s *session, conn *websocket.Co
 }
 
 // write sends pings and requests until the session ends. Pings are not recorded: they ask for nothing.
-func (d *dialer) write(outer, ctx context.Context, conn *websocket.Conn, name string) error {
+func (d *dialer) write(outer, ctx context.Context, s *session, conn *websocket.Conn, name string) error {
+	var requests <-chan []byte
+	turn, retired := s.turn, s.retired
 	var pings <-chan time.Time
 	if len(d.opt.Ping) > 0 {
 		every := time.NewTicker(d.opt.PingEvery)
@@ -266,8 +292,14 @@ func (d *dialer) write(outer, ctx context.Context, conn *websocket.Conn, name st
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-turn:
+			requests, turn = d.opt.Requests, nil
+			continue
+		case <-retired:
+			requests, retired = nil, nil
+			continue
 		case <-pings:
-		case request = <-d.opt.Requests:
+		case request = <-requests:
 			if err := d.emit(outer, capture.Frame{Kind: capture.Send, Conn: name, At: now(), Data: request}); err != nil {
 				return nil // the whole source ends
 			}

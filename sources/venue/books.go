@@ -24,11 +24,14 @@ func (m *Machine) book(in *instrument, e *Event, f capture.Frame, place int) (fr
 	before, overflows := s.Event(), in.sync.stats.Overflows
 	out := known
 	switch {
+	case m.behind:
+	case in.elsewhere(f.Conn):
+		out = m.inherit(in, e, f.Conn, digest)
 	case e.Kind == BookSnapshot:
 		if out = in.sync.snapshot(e, digest); out != known {
 			in.source, in.wanted, in.resync = f.Conn, false, true
 		}
-	case m.spec.Books.Asked || in.source == f.Conn || !in.sync.valid():
+	default:
 		out = in.sync.update(e, digest)
 	}
 	if out == known {
@@ -101,7 +104,7 @@ func (in *instrument) change(f capture.Frame) {
 // lostBook invalidates the book first, then says so ahead of what follows, then asks for a snapshot.
 func (m *Machine) lostBook(in *instrument, s *feed.Stream, conn string, l feed.Loss) error {
 	in.sync.invalidate()
-	in.dirty, in.updates = false, 0
+	in.dirty, in.updates, in.heir = false, 0, nil
 	if err := m.core.Gap(schemas.MarketBooks, s, "book", in.symbol, conn, l); err != nil {
 		return err
 	}
@@ -135,7 +138,7 @@ func (m *Machine) lost(in *instrument, s *feed.Stream, conn, cause string) error
 			return m.lostBook(in, s, conn, l)
 		}
 		in.sync.restart()
-		in.dirty, in.updates, in.wanted = false, 0, m.spec.Books.Asked && in.wanted
+		in.dirty, in.updates, in.heir, in.wanted = false, 0, nil, m.spec.Books.Asked && in.wanted
 		if !valid {
 			return nil
 		}

@@ -37,7 +37,8 @@ type instrument struct {
 	liquidation feed.Recent
 
 	sync    bookSync
-	source  string       // connection that the snapshot in the stream came on: the book follows it alone
+	source  string       // session that the snapshot in the stream came on: the book follows it alone; "" when it has ended
+	heir    *heir        // the same book by the next session, until that has come as far
 	wanted  bool         // a snapshot is on its way
 	asked   schemas.Time // receipt clock of the request
 	resync  bool         // the next book published is the first since a snapshot

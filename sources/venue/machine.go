@@ -32,6 +32,8 @@ type Machine struct {
 	numbers     map[string]uint64      // next message number by connection
 	states      map[string]string      // last published by scope
 	foreign     map[string]bool        // connections of another market in the same capture
+	renewals    map[string]string      // session that takes over, by slot
+	behind      bool                   // the message at hand has a number that was passed
 
 	out records
 }
@@ -47,6 +49,8 @@ type Hands struct {
 	Recover func(slot, venueSymbol string)
 	// Renew opens the next session of a slot ahead of the end of this one.
 	Renew func(slot string)
+	// Settled says that the next session of a slot has all its books: the one before may end.
+	Settled func(slot string)
 }
 
 var _ feed.Machine = (*Machine)(nil)
@@ -65,13 +69,16 @@ func NewMachine(spec *Spec, cfg Config, p sources.Publisher, metrics *sources.Me
 			Source: name, Venue: spec.Venue, Clock: clock, Topics: spec.Topics, Publisher: p, Metrics: metrics, Log: log,
 		}),
 		instruments: map[string]*instrument{}, listings: map[string]listing{}, numbers: map[string]uint64{}, states: map[string]string{}, foreign: map[string]bool{},
-		out: newRecords(),
+		renewals: map[string]string{}, out: newRecords(),
 	}
 	if hands.Recover == nil {
 		m.hands.Recover = func(string, string) {}
 	}
 	if hands.Renew == nil {
 		m.hands.Renew = func(string) {}
+	}
+	if hands.Settled == nil {
+		m.hands.Settled = func(string) {}
 	}
 	m.core.Flush = m.flush
 	for _, s := range cfg.Symbols {
@@ -132,6 +139,9 @@ func (m *Machine) Frame(f capture.Frame) error {
 	switch f.Kind {
 	case capture.Connect:
 		m.core.Connect(f.Conn, f.At)
+		if m.core.Health.Open(f.Conn) > 1 {
+			m.renewals[feed.Slot(f.Conn)] = f.Conn
+		}
 		delete(m.numbers, f.Conn)
 		m.expect(f)
 	case capture.Send:
@@ -192,6 +202,7 @@ func reasonOf(err error) string {
 func (m *Machine) events(events []Event, f capture.Frame) error {
 	for i := range events {
 		e := &events[i]
+		m.behind = false
 		if e.HasStream {
 			if err := m.numbered(e.Stream, f); err != nil {
 				return err
@@ -273,10 +284,11 @@ func (m *Machine) apply(in *instrument, e *Event, i int, f capture.Frame) (fresh
 }
 
 // numbered holds the messages of a connection against their numbers. One that is missing may have been of any stream: all
-// of them have lost something.
+// of them have lost something. One that comes behind a later one was told of as lost by then.
 func (m *Machine) numbered(n uint64, f capture.Frame) error {
 	next, begun := m.numbers[f.Conn]
-	if begun && n < next {
+	// Every event of a message has its number: n+1 == next is the one at hand, or one that came twice.
+	if m.behind = begun && n+1 < next; begun && n < next {
 		return nil
 	}
 	m.numbers[f.Conn] = n + 1
@@ -285,7 +297,11 @@ func (m *Machine) numbered(n uint64, f capture.Frame) error {
 	}
 	return m.core.Health.OnSlot(f.Conn, func(s *feed.Stream) error {
 		in := m.instruments[s.VenueSymbol]
-		if in == nil || s.Event() == 0 || (s.Channel == Book && in.source != "" && in.source != f.Conn) {
+		switch {
+		case in == nil || s.Event() == 0:
+			return nil
+		case s.Channel == Book && in.source != "" && in.source != f.Conn:
+			m.disinherit(in, f.Conn)
 			return nil // a book that follows another session of the slot has lost nothing
 		}
 		return m.lost(in, s, f.Conn, "sequence")
@@ -357,6 +373,7 @@ func (m *Machine) status(e *Event, f capture.Frame) error {
 // follow this very session.
 func (m *Machine) closed(f capture.Frame) error {
 	delete(m.numbers, f.Conn)
+	delete(m.renewals, feed.Slot(f.Conn))
 	last := m.core.Close(f.Conn)
 	return m.core.Health.OnSlot(f.Conn, func(s *feed.Stream) error {
 		in := m.instruments[s.VenueSymbol]
@@ -365,7 +382,7 @@ func (m *Machine) closed(f capture.Frame) error {
 			return nil
 		case last:
 			return m.lost(in, s, f.Conn, "disconnect")
-		case s.Channel == Book && in.source == f.Conn:
+		case s.Channel == Book && m.orphaned(in, f.Conn):
 			if err := m.lost(in, s, f.Conn, "disconnect"); err != nil {
 				return err
 			}
@@ -395,6 +412,7 @@ func (m *Machine) Advance(at schemas.Time) error {
 			}
 		}
 	}
+	m.settle()
 	return m.core.Tick()
 }
 

@@ -104,8 +104,8 @@ type lines struct {
 
 // slot is what a machine can ask of a connection.
 type slot struct {
-	requests chan []byte
-	renew    chan struct{}
+	requests       chan []byte
+	renew, settled chan struct{}
 }
 
 // outbox bounds the requests that wait for a connection.
@@ -117,10 +117,10 @@ func (s *Source) dial(frames chan<- capture.Frame) *lines {
 		Conn: s.Name() + ".http", PerMinute: s.cfg.RequestsPerMinute, BackoffMax: s.cfg.BackoffMax, Log: s.log,
 	}, frames)
 	for i, c := range s.spec.Connections {
-		at := slot{make(chan []byte, outbox), make(chan struct{}, 1)}
+		at := slot{make(chan []byte, outbox), make(chan struct{}, 1), make(chan struct{}, 1)}
 		o := transport.Options{
 			Slot: s.Name() + "." + strconv.Itoa(i), URL: c.URL, Send: c.Send, Ping: c.Ping, PingEvery: c.PingEvery, IsData: s.spec.IsData,
-			Requests: at.requests, Renew: at.renew,
+			Requests: at.requests, Renew: at.renew, Settled: at.settled,
 			Silence: s.cfg.Silence, MaxAge: s.cfg.MaxAge, BackoffMax: s.cfg.BackoffMax, Log: s.log,
 		}
 		l.options = append(l.options, o)
@@ -148,12 +148,16 @@ func (l *lines) hands(spec *Spec) Hands {
 				}
 			}
 		},
-		Renew: func(slot string) {
-			select {
-			case l.bySlot[slot].renew <- struct{}{}:
-			default:
-			}
-		},
+		Renew:   func(slot string) { signal(l.bySlot[slot].renew) },
+		Settled: func(slot string) { signal(l.bySlot[slot].settled) },
+	}
+}
+
+// signal leaves word for who reads c, unless there is some already.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
