@@ -72,7 +72,7 @@ func newRoot(a *app) *cobra.Command {
 		Long: "tapewatch reads market data into Kafka topics, runs stream processors on them and feeds the events that they\n" +
 			"raise to Postgres, Redis and WebSocket clients. The same processors replay any stretch of a topic.\n\n" +
 			"Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failure, 2 usage or settings,\n" +
-			"3 findings, 130 interrupted.",
+			"3 findings, 4 incomplete (a source of `ingest --once` failed; what the others gave is published), 130 interrupted.",
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		DisableAutoGenTag: true,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Exit codes.
@@ -12,6 +13,7 @@ const (
 	exitFailure     = 1
 	exitUsage       = 2
 	exitFindings    = 3
+	exitIncomplete  = 4
 	exitInterrupted = 130
 )
 
@@ -32,15 +34,25 @@ func findings(format string, args ...any) error {
 	return &findingsError{fmt.Sprintf(format, args...)}
 }
 
+// incompleteError says that some sources gave what they have and others failed.
+type incompleteError struct{ failed []string }
+
+func (e *incompleteError) Error() string {
+	return "some sources failed:\n" + strings.Join(e.failed, "\n")
+}
+
 // exitCode maps an error to the exit code of the process.
 func exitCode(err error) int {
 	var u *usageError
 	var f *findingsError
+	var i *incompleteError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &f):
 		return exitFindings
+	case errors.As(err, &i):
+		return exitIncomplete
 	case errors.As(err, &u):
 		return exitUsage
 	case errors.Is(err, context.Canceled):

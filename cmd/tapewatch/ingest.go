@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -20,7 +22,7 @@ func newIngest(a *app) *cobra.Command {
 	var f ingestFlags
 	cmd := &cobra.Command{
 		Use: "ingest [SOURCE...]", Short: "Read market data into the topics", ValidArgs: sourceNames(), Args: someArgs(0, -1),
-		Long:    "Runs the named sources, or those of sources.use. Each has a producer of its own: idempotent, bounded in memory.\nWithout --once the process goes on when its sources have ended; with it, sources that are polled ask for what is due, once. --from reads files instead: `ingest --from FILE` tapes and CSV,\n`ingest VENUE --from FILE` captures, one after the other.",
+		Long:    "Runs the named sources, or those of sources.use. Each has a producer of its own: idempotent, bounded in memory.\nWithout --once the process goes on when its sources have ended; with it, sources that are polled ask for what is due, once.\nThen a source that fails leaves the others to their end; the exit code is 4, and the last lines say which failed and why. --from reads files instead: `ingest --from FILE` tapes and CSV,\n`ingest VENUE --from FILE` captures, one after the other.",
 		Example: "tapewatch ingest simulator --once -s simulator.duration=10s -s simulator.speed=0\ntapewatch ingest --from trades.jsonl",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.load(cmd); err != nil {
@@ -52,17 +54,23 @@ func (a *app) ingest(ctx context.Context, names []string, f ingestFlags) error {
 	defer end()
 	seen := startProgress(a, "ingest", -1)
 	defer seen.done()
-	open := make(chan struct{}, len(names))
-	for range names {
-		open <- struct{}{}
-	}
-	return a.runParts(ctx, func(ctx context.Context, p *process, g *errgroup.Group) error {
-		left := func() {
-			<-open
-			if f.once && len(open) == 0 {
+	var mu sync.Mutex // guards what follows
+	running, failed := len(names), []string{}
+	err := a.runParts(ctx, func(ctx context.Context, p *process, g *errgroup.Group) error {
+		left := func(err error) error {
+			mu.Lock()
+			defer mu.Unlock()
+			switch running--; {
+			case !f.once:
+				return err
+			case err != nil:
+				failed = append(failed, err.Error())
+			}
+			if running == 0 {
 				p.finished.Store(true)
 				end()
 			}
+			return nil
 		}
 		for _, name := range names {
 			if err := p.source(ctx, g, name, seen, left); err != nil {
@@ -71,6 +79,11 @@ func (a *app) ingest(ctx context.Context, names []string, f ingestFlags) error {
 		}
 		return nil
 	})
+	if err == nil && len(failed) > 0 {
+		slices.Sort(failed)
+		return &incompleteError{failed}
+	}
+	return err
 }
 
 // applyIngest writes the flags over the settings.

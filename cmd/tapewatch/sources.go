@@ -121,8 +121,8 @@ func sourceNames() []string {
 }
 
 // source starts a source under supervision, with a producer of its own. A source that has come to its end is not started
-// again; left is called then.
-func (p *process) source(ctx context.Context, g *errgroup.Group, name string, seen *progress, left func()) error {
+// again, nor is one that failed too often: left is called then, and says whether that ends the process.
+func (p *process) source(ctx context.Context, g *errgroup.Group, name string, seen *progress, left func(error) error) error {
 	makers := sourceMakers()
 	i := slices.IndexFunc(makers, func(m sourceMaker) bool { return m.name == name })
 	if i < 0 {
@@ -149,23 +149,25 @@ func (p *process) source(ctx context.Context, g *errgroup.Group, name string, se
 			}
 			return part.Run(ctx)
 		})
-		if err == nil && ctx.Err() == nil {
-			p.log.Info("source has come to its end", slog.String("source", name))
-			left()
+		if ctx.Err() != nil {
+			return err
 		}
-		return err
+		if err == nil {
+			p.log.Info("source has come to its end", slog.String("source", name))
+		}
+		return left(err)
 	})
 	return nil
 }
 
 // restarts says how often a source that fails is started again: a venue goes on with what comes, but a file, a capture or
-// the simulator would begin from its start and write its records a second time.
+// the simulator would begin from its start and write its records a second time. With --once nothing is done twice.
 func (p *process) restarts(name string) supervisionConfig {
 	s := p.app.settings
 	c := s.Supervision
 	v, venue := s.Venues.connector(name)
 	live := polls(name) || venue && v.common.Play == ""
-	if !live || len(s.playlist) > 0 {
+	if !live || len(s.playlist) > 0 || s.pollOnce {
 		c.RetryAttempts = 0
 	}
 	return c

@@ -125,7 +125,7 @@ func (a *app) upSources(ctx context.Context, p *process, g *errgroup.Group, r *r
 			r.leaves("source "+name, "not in sources.use")
 			continue
 		}
-		if err := p.source(ctx, g, name, nil, func() {}); err != nil {
+		if err := p.source(ctx, g, name, nil, func(err error) error { return err }); err != nil {
 			return err
 		}
 		r.runs("source "+name, "")

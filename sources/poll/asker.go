@@ -25,7 +25,11 @@ const firstRetry = 30 * time.Second
 func (a *asker) loop(ctx context.Context, wait time.Duration) {
 	for sleep(ctx, wait) {
 		after, err := a.turn(ctx)
-		if ctx.Err() != nil || a.opt.Once {
+		if ctx.Err() != nil {
+			return
+		}
+		if a.opt.Once {
+			a.note(err)
 			return
 		}
 		wait = a.job.Every - jitter(a.job.Every/10)
@@ -35,6 +39,15 @@ func (a *asker) loop(ctx context.Context, wait time.Duration) {
 		} else {
 			a.fails = 0
 		}
+	}
+}
+
+// note keeps why the job's only turn came to nothing.
+func (a *asker) note(err error) {
+	if err != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.failed[a.job.Name] = err
 	}
 }
 
@@ -61,7 +74,7 @@ func (a *asker) turn(ctx context.Context) (after time.Duration, err error) {
 		}
 		if !v.ok {
 			delete(a.known, req.Ref)
-			return 0, ErrShape
+			return 0, v.err
 		}
 		a.remember(req, answer, v)
 		v.next = append(slices.Clip(rest), v.next...)

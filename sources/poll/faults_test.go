@@ -2,6 +2,7 @@ package poll
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -66,6 +67,37 @@ func TestFaults(t *testing.T) {
 				t.Errorf("health %v, want connected: %v", health, c.state == "healthy")
 			}
 		})
+	}
+}
+
+// A run with Once says which jobs came to nothing and why, and publishes what the others gave; the control is the same run
+// with a service that answers.
+func TestOnceNamesWhatFailed(t *testing.T) {
+	for _, broken := range []bool{true, false} {
+		s := serve(t)
+		s.on("good", says(items("a")))
+		s.on("gone", fails(404))
+		s.on("odd", says(`{"entries":[]}`))
+		if !broken {
+			s.on("gone", says(items("b")))
+			s.on("odd", says(items("c")))
+		}
+		src, err := New(&fake{name: "fake", url: s.URL, jobs: []string{"good", "gone", "odd"}}, options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := &sourcetest.Memory{}
+		err = src.Run(t.Context(), out)
+		u, failed := errors.AsType[*Unanswered](err)
+		switch {
+		case failed != broken:
+			t.Errorf("broken %v: the run ends with %v", broken, err)
+		case broken && (len(u.Jobs) != 2 || u.Asked != 3 || !strings.Contains(err.Error(), "gone: requesting: the service answers 404 Not Found; odd: unexpected shape")):
+			t.Errorf("%v must name gone and odd, and why", err)
+		}
+		if want := map[bool]string{true: "a", false: "b a c"}[broken]; ids(out) != want {
+			t.Errorf("broken %v: %q published, want %q", broken, ids(out), want)
+		}
 	}
 }
 

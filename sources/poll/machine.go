@@ -80,8 +80,9 @@ type verdict struct {
 	next []Request
 	// keep says that the answer may be referred to by later conditional requests.
 	keep bool
-	// ok says that the answer could be read.
-	ok bool
+	// ok says that the answer could be read; err is why it could not.
+	ok  bool
+	err error
 }
 
 // Frame takes the next frame: a start, an answer, or a failure.
@@ -176,7 +177,7 @@ func (m *machine) answer(f capture.Frame) (verdict, error) {
 		if err != nil {
 			m.reject("shape", err, f.Data)
 			m.bury(j, f, err)
-			return verdict{}, m.failed(j)
+			return verdict{err: err}, m.failed(j)
 		}
 		for _, bad := range res.Bad {
 			m.reject("entry", bad, nil)

@@ -1,11 +1,14 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,9 +78,37 @@ type run struct {
 	recorder *capture.Recorder
 	messages chan message
 	latest   schemas.Time
+
+	mu     sync.Mutex       // guards failed
+	failed map[string]error // by job, with Once: why its turn came to nothing
 }
 
-// Run asks until ctx is done, or plays the recording to its end.
+// Unanswered says which jobs of a run with Once came to nothing, and why. What the others gave is published.
+type Unanswered struct {
+	Jobs map[string]error
+	// Asked is how many jobs were due.
+	Asked int
+}
+
+// Unwrap gives the reasons.
+func (u *Unanswered) Unwrap() []error { return slices.Collect(maps.Values(u.Jobs)) }
+
+// Error names the jobs in order; of many the first few.
+func (u *Unanswered) Error() string {
+	const most = 5
+	names := slices.Sorted(maps.Keys(u.Jobs))
+	var why []string
+	for _, name := range names[:min(len(names), most)] {
+		why = append(why, name+": "+u.Jobs[name].Error())
+	}
+	if more := len(names) - most; more > 0 {
+		why = append(why, fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Sprintf("%d of %d jobs came to nothing: %s", len(names), u.Asked, strings.Join(why, "; "))
+}
+
+// Run asks until ctx is done, or plays the recording to its end. With Once it ends with an Unanswered when a job that was due
+// came to nothing.
 func (s *Source) Run(ctx context.Context, p sources.Publisher) error {
 	if s.opt.Play != "" {
 		return s.play(ctx, p)
@@ -87,7 +118,9 @@ func (s *Source) Run(ctx context.Context, p sources.Publisher) error {
 		return nil //nolint:nilerr // stopping is no failure
 	}
 	if err != nil {
-		s.report("unhealthy", err.Error())
+		if _, part := errors.AsType[*Unanswered](err); !part { // else describe has said how the source is
+			s.report("unhealthy", err.Error())
+		}
 		return fmt.Errorf("polling %s: %w", s.Name(), err)
 	}
 	return nil
@@ -101,7 +134,7 @@ func (s *Source) live(ctx context.Context, p sources.Publisher) (err error) {
 		}
 	}
 	r := &run{
-		Source: s, out: p, messages: make(chan message),
+		Source: s, out: p, messages: make(chan message), failed: map[string]error{},
 		machine: newMachine(s.poller, p, s.opt.Metrics, s.opt.Shared, s.opt.Log),
 	}
 	if r.recorder, err = capture.Record(s.opt.Config.Capture, s.Name(), capture.DefaultRotation(), 0); err != nil {
@@ -144,10 +177,12 @@ func (r *run) loop(ctx context.Context, waits map[string]time.Duration) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
+	asked := 0
 	for _, j := range r.poller.Jobs() {
 		if r.opt.Once && waits[j.Name] > 0 {
 			continue
 		}
+		asked++
 		wg.Go(func() { (&asker{run: r, job: j, known: map[string]validators{}}).loop(jobs, waits[j.Name]) })
 	}
 	ended := make(chan struct{})
@@ -162,7 +197,7 @@ func (r *run) loop(ctx context.Context, waits map[string]time.Duration) error {
 			if _, err := r.take(capture.Frame{Kind: capture.Close, Conn: r.Name(), At: now()}); err != nil {
 				return err
 			}
-			return errors.Join(r.machine.Finish(), r.save(ctx))
+			return cmp.Or(errors.Join(r.machine.Finish(), r.save(ctx)), r.unanswered(asked))
 		case <-step.C:
 			if err := r.machine.Advance(now()); err != nil {
 				return err
@@ -176,6 +211,14 @@ func (r *run) loop(ctx context.Context, waits map[string]time.Duration) error {
 			msg.reply <- v
 		}
 	}
+}
+
+// unanswered is an error when a job came to nothing.
+func (r *run) unanswered(asked int) error {
+	if len(r.failed) == 0 {
+		return nil
+	}
+	return &Unanswered{r.failed, asked}
 }
 
 // handle answers one message of a job.
