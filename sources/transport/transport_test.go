@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -179,5 +180,123 @@ func TestRetryAfter(t *testing.T) {
 		if got := retryAfter(r); got != c.want {
 			t.Errorf("%d %q: %v, want %v", c.status, c.header, got, c.want)
 		}
+	}
+}
+
+// fetched gets addresses of a server until the wanted ones have answered, and returns the order of the answers.
+func fetched(t *testing.T, opt FetchOptions, handle http.HandlerFunc, wanted int, paths ...string) []string {
+	t.Helper()
+	server := httptest.NewServer(handle)
+	t.Cleanup(server.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	frames := make(chan capture.Frame)
+	f := NewFetcher(opt, frames)
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	for _, p := range paths {
+		f.Get(server.URL + p)
+		f.Get(server.URL + p) // it is being asked for: nothing more
+	}
+	var got []string
+	for len(got) < wanted {
+		select {
+		case frame := <-frames:
+			got = append(got, strings.TrimPrefix(frame.URL, server.URL))
+		case <-ctx.Done():
+			t.Fatalf("only %q came in 20 s", got)
+		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run ends with %v", err)
+	}
+	return got
+}
+
+// An address that fails, or never answers, does not hold up the others, and is asked again until it comes. The control is
+// the address that answers at once.
+func TestOneAddressDoesNotHoldUpTheOthers(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		bad  http.HandlerFunc
+	}{
+		{"503", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "0")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}},
+		{"slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
+		{"none", func(http.ResponseWriter, *http.Request) {}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			others, tried := make(chan struct{}), make(chan struct{})
+			var answered, bad atomic.Int32
+			handle := func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/bad" {
+					if bad.Add(1) == 1 {
+						close(tried)
+					}
+					select {
+					case <-others: // well again once all others have had theirs
+					default:
+						c.bad(w, r)
+					}
+					return
+				}
+				if r.URL.Path == "/1" {
+					<-tried
+				}
+				if answered.Add(1) == 6 {
+					close(others)
+				}
+			}
+			wanted := []string{"/bad", "/1", "/2", "/3", "/4", "/5", "/6"}
+			n := len(wanted)
+			if c.name == "slow" { // it never comes
+				n--
+			}
+			fetched(t, FetchOptions{PerMinute: 60_000, BackoffMax: 50 * time.Millisecond}, handle, n, wanted...)
+			switch {
+			case answered.Load() != 6:
+				t.Errorf("%d of 6 others were asked once each", answered.Load())
+			case c.name == "503" && bad.Load() < 2:
+				t.Errorf("%d tries of the address that fails: it must come after another", bad.Load())
+			}
+		})
+	}
+}
+
+// A venue that wants to be left alone is asked nothing else meanwhile.
+func TestFetcherLeavesTheVenueAlone(t *testing.T) {
+	var refusals, early atomic.Int32
+	var until atomic.Int64
+	fetched(t, FetchOptions{PerMinute: 60_000, BackoffMax: 10 * time.Millisecond}, func(w http.ResponseWriter, _ *http.Request) {
+		if refusals.Add(1) == 1 {
+			until.Store(int64(now().Add(900 * time.Millisecond)))
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		if int64(now()) < until.Load() {
+			early.Add(1)
+		}
+	}, 12, "/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8", "/9", "/10", "/11", "/12")
+	// What was under way when the refusal came may still arrive.
+	if n := early.Load(); n >= inFlight {
+		t.Errorf("%d requests while the venue wanted to be left alone, want fewer than %d", n, inFlight)
+	}
+}
+
+// The budget holds for all addresses together.
+func TestFetcherKeepsItsBudget(t *testing.T) {
+	began := time.Now()
+	const perMinute = 600 // a burst of 50, then 10 a second
+	paths := make([]string, 56)
+	for i := range paths {
+		paths[i] = "/" + strconv.Itoa(i)
+	}
+	fetched(t, FetchOptions{PerMinute: perMinute, BackoffMax: time.Millisecond}, func(http.ResponseWriter, *http.Request) {}, len(paths), paths...)
+	if took := time.Since(began); took < 500*time.Millisecond {
+		t.Errorf("%d requests in %v at %d a minute", len(paths), took, perMinute)
 	}
 }
