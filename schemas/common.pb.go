@@ -478,7 +478,7 @@ type Gap struct {
 	From int64 `protobuf:"fixed64,3,opt,name=from,proto3" json:"from,omitempty"`
 	// First moment known to be complete again; 0 while unknown.
 	To int64 `protobuf:"fixed64,4,opt,name=to,proto3" json:"to,omitempty"`
-	// Why: "sequence", "disconnect", "checksum", "overflow", "silence", "corrupt".
+	// Why: "sequence", "disconnect", "checksum", "overflow", "silence", "corrupt", "undecodable".
 	Cause string `protobuf:"bytes,5,opt,name=cause,proto3" json:"cause,omitempty"`
 	// How many records are missing; absent when nobody can know.
 	Missing       *uint64 `protobuf:"varint,6,opt,name=missing,proto3,oneof" json:"missing,omitempty"`

@@ -34,7 +34,7 @@ func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
 		return nil, fmt.Errorf("%w: %s in place of an object", venue.ErrShape, v.Type())
 	}
 	if err := d.dispatch(v, stream); err != nil {
-		return nil, err
+		return d.batch.Events(), err
 	}
 	return d.batch.Events(), nil
 }

@@ -27,7 +27,7 @@ func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
 		return nil, err
 	}
 	if err := d.dispatch(v); err != nil {
-		return nil, err
+		return d.batch.Events(), err
 	}
 	return d.batch.Events(), nil
 }
@@ -138,7 +138,9 @@ func side(v *fastjson.Value) (schemas.Side, error) {
 // book decodes a book of any depth; the first level alone is the quote. cts is when the matching engine made the change.
 func (d *decoder) book(v, data *fastjson.Value, quote bool, sent schemas.Time) (err error) {
 	e := d.batch.Next(venue.BookUpdate)
-	e.Sent = sent
+	if e.Sent = sent; quote {
+		e.Kind = venue.Quote
+	}
 	if e.Symbol, err = venue.Text(data, "s"); err != nil {
 		return err
 	}

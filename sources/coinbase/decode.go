@@ -35,11 +35,11 @@ func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
 	}
 	m := message{}
 	if m.number, err = venue.Integer(v, "sequence_num"); err != nil {
-		return nil, err
+		return d.batch.Events(), err
 	}
 	e.Stream, e.HasStream = m.number, true
 	if m.sent, err = venue.Stamp(v, "timestamp"); err != nil {
-		return nil, err
+		return d.batch.Events(), err
 	}
 	var read func(*fastjson.Value, message) error
 	switch string(name) {
@@ -62,7 +62,7 @@ func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
 	for _, event := range v.GetArray("events") {
 		m.snapshot = string(event.GetStringBytes("type")) == "snapshot"
 		if err := read(event, m); err != nil {
-			return nil, err
+			return d.batch.Events(), err
 		}
 	}
 	return d.batch.Events(), nil

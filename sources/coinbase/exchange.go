@@ -25,7 +25,7 @@ func (d *exchangeDecoder) Message(raw []byte) ([]venue.Event, error) {
 		return nil, err
 	}
 	if err := d.dispatch(v); err != nil {
-		return nil, err
+		return d.batch.Events(), err
 	}
 	return d.batch.Events(), nil
 }

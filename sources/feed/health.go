@@ -20,6 +20,7 @@ type Stream struct {
 	last    schemas.Time // receipt of the last record
 	event   schemas.Time // its event time
 	gaps    uint32
+	told    uint64 // of total, when a loss was last told
 	dups    uint64
 	skews   []time.Duration
 }
@@ -46,6 +47,13 @@ func (s *Stream) Total() uint64 { return s.total }
 
 // Duplicates returns how many records were dropped because they were known.
 func (s *Stream) Duplicates() uint64 { return s.dups }
+
+// Told notes that a loss is told now, and reports whether nothing has come since one was told before.
+func (s *Stream) Told() bool {
+	again := s.told != 0 && s.told == s.total
+	s.told = s.total
+	return again
+}
 
 // Conn returns the slot that carries the stream.
 func (s *Stream) Conn() string { return s.slot }

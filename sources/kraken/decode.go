@@ -40,7 +40,7 @@ func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
 		err = d.channel(v)
 	}
 	if err != nil {
-		return nil, err
+		return d.batch.Events(), err
 	}
 	return d.batch.Events(), nil
 }

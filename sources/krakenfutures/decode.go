@@ -31,7 +31,7 @@ func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
 		return d.batch.Events(), nil
 	}
 	if err := d.feed(v); err != nil {
-		return nil, err
+		return d.batch.Events(), err
 	}
 	return d.batch.Events(), nil
 }

@@ -39,7 +39,7 @@ func (d *decoder) Message(raw []byte) ([]venue.Event, error) {
 	channel := v.GetStringBytes("arg", "channel")
 	for i, row := range rows.GetArray() {
 		if err := d.row(string(channel), v, row); err != nil {
-			return nil, fmt.Errorf("element %d of data: %w", i, err)
+			return d.batch.Events(), fmt.Errorf("element %d of data: %w", i, err)
 		}
 	}
 	return d.batch.Events(), nil

@@ -166,7 +166,8 @@ func (b *Batch) Next(k Kind) *Event {
 func (b *Batch) Events() []Event { return b.events }
 
 // A Decoder turns raw frames into events. It holds memory only, no state: the result depends on the frame alone.
-// After an error nothing of the frame is used.
+// After an error nothing of the frame is used; the events that were begun then say by their kind, and by the number that they
+// have on the connection, what it was of.
 type Decoder interface {
 	// Message decodes a message of the stream.
 	Message(raw []byte) ([]Event, error)

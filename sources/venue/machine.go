@@ -173,7 +173,9 @@ func (m *Machine) receive(f capture.Frame) error {
 	m.core.Received(f.Conn, f.At)
 	events, err := m.decode(func() ([]Event, error) { return m.decoder.Message(f.Data) })
 	if err != nil {
-		m.core.Undecodable(reasonOf(err), f.Conn, err, f.Data)
+		if err := m.undecodable(err, events, f.Data, f); err != nil {
+			return err
+		}
 		return m.core.Tick()
 	}
 	return m.events(events, f)
@@ -312,9 +314,8 @@ func (m *Machine) numbered(n uint64, f capture.Frame) error {
 func (m *Machine) answer(f capture.Frame) error {
 	events, err := m.decode(func() ([]Event, error) { return m.decoder.Answer(f.URL, f.Data) })
 	if err != nil {
-		m.core.Undecodable(reasonOf(err), f.Conn, err, f.Data)
 		m.unanswered(f)
-		return nil
+		return m.undecodable(err, events, append([]byte(f.URL+" "), f.Data...), f)
 	}
 	return m.events(events, f)
 }

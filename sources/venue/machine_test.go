@@ -58,10 +58,20 @@ func (p *play) again(conn string) *play {
 	return p
 }
 
-// Message is the decoder: "panic" is one that it does not survive.
+// Message is the decoder: "panic" is one that it does not survive, "torn KIND SYMBOL" one that it reads as far as the kind.
 func (p *play) Message(raw []byte) ([]venue.Event, error) {
-	if string(raw) == "panic" {
+	what, rest, _ := strings.Cut(string(raw), " ")
+	switch what {
+	case "panic":
 		panic("decoder")
+	case "torn":
+		kind, _, _ := strings.Cut(rest, " ")
+		kinds := map[string]venue.Kind{"trade": venue.Trade, "book": venue.BookUpdate, "bar": venue.Bar, "unknown": venue.Unknown}
+		e := venue.Event{Kind: kinds[kind]}
+		if n, err := strconv.ParseUint(kind, 10, 64); err == nil {
+			e = numbered(venue.Event{Kind: venue.Trade}, n)
+		}
+		return []venue.Event{e}, venue.ErrField
 	}
 	return slices.Clone(p.events[string(raw)]), nil
 }
@@ -258,10 +268,62 @@ func TestDecoderPanics(t *testing.T) {
 	p.frames = append(p.frames, capture.Frame{Kind: capture.Receive, Conn: "a/1", At: at(20), Data: []byte("panic")})
 	p.say(30, "a/1", trade("X", 2))
 	m, got := p.run(t)
-	expect(t, got, "trade 1", "trade 2")
+	expect(t, got, "trade 1", "gap X-USD trades undecodable ?", "trade 2")
 	if _, rejected := m.Core().Counts(); rejected != 1 {
 		t.Errorf("%d rejected, want 1", rejected)
 	}
+}
+
+// raw is a message that the decoder gets as it is.
+func (p *play) raw(ms int, conn, text string) *play {
+	p.frames = append(p.frames, capture.Frame{Kind: capture.Receive, Conn: conn, At: at(ms), Data: []byte(text)})
+	return p
+}
+
+// A message that cannot be read tells a loss on the streams that it may have been of, once until one of them goes on; a book
+// is invalid and asked for again. The control is a message of a kind that no stream loses.
+func TestUndecodableIsALoss(t *testing.T) {
+	for _, c := range []struct {
+		torn string
+		want []string
+	}{
+		{"torn trade X", []string{"gap X-USD trades undecodable ?"}},
+		{"torn trade", []string{"gap X-USD trades undecodable ?", "gap Y-USD trades undecodable ?"}},
+		{"torn book X", []string{"gap X-USD book undecodable ?"}},
+		{"torn unknown X", []string{"gap X-USD book undecodable ?", "gap X-USD trades undecodable ?"}},
+		{"panic X", []string{"gap X-USD book undecodable ?", "gap X-USD trades undecodable ?"}},
+		{"torn trade X-Y", []string{"gap X-USD trades undecodable ?", "gap Y-USD trades undecodable ?"}}, // a symbol that is not followed
+		{"torn bar X", nil},
+	} {
+		t.Run(c.torn, func(t *testing.T) {
+			p := newPlay().do(0, capture.Connect, "a/1").do(0, capture.Connect, "b/1")
+			p.say(10, "a/1", trade("X", 1), bookOf(venue.BookSnapshot, "X", 5), trade("Y", 1)).say(10, "b/1", trade("Z", 1))
+			p.raw(20, "a/1", c.torn).raw(30, "a/1", c.torn).say(1500, "a/1", trade("X", 2))
+			m, said := p.run(t)
+			var gaps []string
+			for _, s := range said {
+				if strings.HasPrefix(s, "gap") {
+					gaps = append(gaps, s)
+				}
+			}
+			expect(t, gaps, c.want...)
+			torn := slices.Contains(c.want, "gap X-USD book undecodable ?")
+			if valid := m.Figures()[0].Valid; valid == torn || (len(p.asked) > 0) != torn {
+				t.Errorf("the book is valid: %v, asked for %q", valid, p.asked)
+			}
+			if _, rejected := m.Core().Counts(); rejected != 2 {
+				t.Errorf("%d rejected, want 2", rejected)
+			}
+		})
+	}
+}
+
+// The number that an undecodable message has on its connection has come: only the stream that it was of lost something.
+func TestUndecodableKeepsItsNumber(t *testing.T) {
+	p := newPlay().do(0, capture.Connect, "a/1")
+	p.say(10, "a/1", numbered(trade("X", 1), 0)).say(20, "a/1", numbered(trade("Y", 1), 1)).raw(30, "a/1", "torn 2 X").say(40, "a/1", numbered(trade("Y", 2), 3))
+	_, said := p.run(t)
+	expect(t, said, "trade 1", "trade 1", "gap X-USD trades undecodable ?", "trade 2")
 }
 
 // Contiguous trades with a text for an id are named by it and proved by their number.
