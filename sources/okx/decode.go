@@ -233,26 +233,30 @@ func (d *decoder) liquidations(first *venue.Event, row *fastjson.Value) error {
 	return nil
 }
 
+// Maintenance is the scope of a system maintenance in a VenueStatus: by its beginning, in milliseconds, and the service, as
+// only the stream gives it an id. Both the stream and the status call name it so.
+func Maintenance(begin, service string) string { return "maintenance/" + begin + "-" + service }
+
 // status decodes a system maintenance.
 func (d *decoder) status(e *venue.Event, row *fastjson.Value) (err error) {
-	e.Kind, e.Scope = venue.Status, "all"
+	if env := row.GetStringBytes("env"); len(env) > 0 && string(env) != "1" {
+		e.Kind = venue.Note // of the demo trading
+		return nil
+	}
+	e.Kind = venue.Status
 	state, err := venue.Text(row, "state")
 	if err != nil {
 		return err
 	}
 	switch string(state) {
-	case "ongoing":
+	case "scheduled", "ongoing", "pre_open": // which of them, the window says
 		e.State = "maintenance"
-	case "pre_open":
-		e.State = "degraded"
-	case "scheduled", "completed", "canceled":
+	case "completed", "canceled":
 		e.State = "online"
 	default:
 		return fmt.Errorf("%w: state is %q", venue.ErrField, state)
 	}
-	if service := row.GetStringBytes("serviceType"); len(service) > 0 {
-		e.Scope = "service " + string(service)
-	}
+	e.Scope = Maintenance(string(row.GetStringBytes("begin")), string(row.GetStringBytes("serviceType")))
 	if e.Starts, err = venue.Millis(row, "begin"); err != nil {
 		return err
 	}
@@ -262,7 +266,7 @@ func (d *decoder) status(e *venue.Event, row *fastjson.Value) (err error) {
 	if e.At, err = venue.Millis(row, "ts"); err != nil {
 		return err
 	}
-	e.Detail = append(append(append(e.Detail, state...), ": "...), row.GetStringBytes("title")...)
+	e.Detail = fmt.Appendf(e.Detail, "%s (%s)", row.GetStringBytes("title"), state)
 	return nil
 }
 

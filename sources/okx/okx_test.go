@@ -258,10 +258,11 @@ func TestDecode(t *testing.T) {
 			"maintenance",
 			`{"arg":{"channel":"status"},"data":[{"begin":"1672823400000","end":"1672825980000","href":"","preOpenBegin":"","scheDesc":"","serviceType":"0","state":"ongoing","system":"unified","maintType":"1","env":"1","title":"Trading account WebSocket system upgrade","ts":"1672826038470"}]}`,
 			venue.Event{
-				Kind: venue.Status, At: 1672826038470 * ms, State: "maintenance", Scope: "service 0", Starts: 1672823400000 * ms, Ends: 1672825980000 * ms,
-				Detail: []byte("ongoing: Trading account WebSocket system upgrade"),
+				Kind: venue.Status, At: 1672826038470 * ms, State: "maintenance", Scope: "maintenance/1672823400000-0", Starts: 1672823400000 * ms, Ends: 1672825980000 * ms,
+				Detail: []byte("Trading account WebSocket system upgrade (ongoing)"),
 			},
 		},
+		{"maintenance of the demo trading", `{"arg":{"channel":"status"},"data":[{"begin":"1672823400000","end":"1672825980000","serviceType":"0","state":"ongoing","env":"2","title":"x","ts":"1672826038470"}]}`, venue.Event{Kind: venue.Note}},
 		{"subscribed", `{"event":"subscribe","arg":{"channel":"tickers","instId":"LTC-USDT"},"connId":"a4d3ae55"}`, venue.Event{Kind: venue.Note}},
 		{"refused", `{"event":"error","code":"60012","msg":"Invalid request","connId":"a4d3ae55"}`, venue.Event{Kind: venue.Refusal, Detail: []byte("Invalid request")}},
 		{"about to be cut", `{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade. Please reconnect.","connId":"a4d3ae55"}`, venue.Event{Kind: venue.Shutdown}},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/tapewatch/tapewatch/sources/okx"
 	"github.com/tapewatch/tapewatch/sources/poll"
 )
 
@@ -86,12 +87,19 @@ type work struct {
 	Begin   poll.Text `json:"begin"`
 	End     poll.Text `json:"end"`
 	Service poll.Text `json:"serviceType"`
+	Env     poll.Text `json:"env"`
 }
 
-// works tells what is scheduled or under way; what is over or called off is no longer listed.
-func works(list []work) (map[string]report, error) {
+// production is the env of what is no demo trading, at Bybit as at OKX.
+const production = "1"
+
+// works tells what is scheduled or under way; what is over or called off is no longer listed. name gives the scope.
+func works(list []work, name func(work) string) (map[string]report, error) {
 	now := map[string]report{}
 	for _, w := range list {
+		if w.Env != "" && w.Env != production {
+			continue
+		}
 		switch strings.ToLower(w.State) {
 		case "scheduled", "ongoing", "pre_open":
 		case "completed", "canceled", "cancelled":
@@ -99,11 +107,7 @@ func works(list []work) (map[string]report, error) {
 		default:
 			return nil, unknown("state", w.State)
 		}
-		id := w.ID
-		if id == "" { // OKX gives none by REST
-			id = string(w.Begin) + "-" + string(w.Service)
-		}
-		now["maintenance/"+id] = report{State: maintenance, Text: clip(w.Title + " (" + w.State + ")"), Starts: millis(w.Begin), Ends: millis(w.End)}
+		now[name(w)] = report{State: maintenance, Text: clip(w.Title + " (" + w.State + ")"), Starts: millis(w.Begin), Ends: millis(w.End)}
 	}
 	return now, nil
 }
@@ -120,7 +124,7 @@ func decodeBybit(body []byte) (map[string]report, error) {
 	if r.Result == nil {
 		return nil, poll.Missing("result")
 	}
-	return works(r.Result.List)
+	return works(r.Result.List, func(w work) string { return "maintenance/" + w.ID })
 }
 
 func decodeOKX(body []byte) (map[string]report, error) {
@@ -133,7 +137,7 @@ func decodeOKX(body []byte) (map[string]report, error) {
 	if r.Data == nil {
 		return nil, poll.Missing("data")
 	}
-	return works(*r.Data)
+	return works(*r.Data, func(w work) string { return okx.Maintenance(string(w.Begin), string(w.Service)) })
 }
 
 // decodeDeribit: whether trading is locked in no, some or all currencies.

@@ -10,8 +10,11 @@ import (
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
+	"github.com/tapewatch/tapewatch/sources/capture"
+	"github.com/tapewatch/tapewatch/sources/okx"
 	"github.com/tapewatch/tapewatch/sources/poll"
 	"github.com/tapewatch/tapewatch/sources/sourcetest"
+	"github.com/tapewatch/tapewatch/sources/venue/venuetest"
 )
 
 // All bodies are written by hand in the documented shapes: no recorded incidents are to be had.
@@ -139,6 +142,9 @@ func TestAPIs(t *testing.T) {
 			"okx", `{"code":"0","data":[{"begin":"1672823400000","end":"1672823520000","href":"","preOpenBegin":"","scheDesc":"","serviceType":"8","state":"scheduled","maintType":"1","env":"1","system":"unified","title":"Trading account WebSocket system upgrade"},{"begin":"1","end":"2","serviceType":"5","state":"canceled","title":"x"}],"msg":""}`,
 			"maintenance/1672823400000-8 maintenance from 2023-01-04T09:10:00Z to 2023-01-04T09:12:00Z [Trading account WebSocket system upgrade (scheduled)]",
 		},
+		// What only the demo trading has is not the venue's; 1 is production.
+		{"bybit", `{"retCode":0,"result":{"list":[{"id":"demo","title":"Demo","state":"ongoing","begin":"1751254200000","end":"1751254500000","env":2},{"id":"19bb","title":"Upgrade","state":"ongoing","begin":"1751254200000","end":"1751254500000","env":1}]}}`, "maintenance/19bb maintenance from 2025-06-30T03:30:00Z to 2025-06-30T03:35:00Z [Upgrade (ongoing)]"},
+		{"okx", `{"code":"0","data":[{"begin":"1672823400000","end":"1672823520000","serviceType":"8","state":"ongoing","env":"2","title":"Demo"}],"msg":""}`, ""},
 		{"okx", `{"code":"0","data":[],"msg":""}`, ""},
 		{"deribit", `{"jsonrpc":"2.0","id":1,"result":{"locked":false}}`, "all online []"},
 		{"deribit", `{"jsonrpc":"2.0","id":55,"result":{"locked_currencies":["BTC","ETH"],"locked":true}}`, "all down [locked: BTC, ETH]"},
@@ -147,6 +153,42 @@ func TestAPIs(t *testing.T) {
 		v := &venue{t: t, p: poller(t), job: "api/" + c.venue}
 		v.want("2026-01-10T09:59:00Z", c.body, c.want)
 		v.want("2026-01-10T10:00:00Z", c.body, "")
+	}
+}
+
+// One maintenance of OKX, told by its stream and by its status call, is one scope in one state with one window and text.
+func TestOKXNamesAMaintenanceOnce(t *testing.T) {
+	for state, want := range map[string]string{"scheduled": "maintenance", "ongoing": "maintenance", "pre_open": "maintenance", "completed": "online", "canceled": "online"} {
+		row := `{"begin":"1672823400000","end":"1672825980000","serviceType":"5","state":"` + state + `","env":"1","title":"Upgrade","ts":"1672826038470"}`
+		spec, err := okx.Defaults().Spec()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := &sourcetest.Memory{}
+		m := venuetest.Machine(t, spec, out)
+		venuetest.Run(t, m, []capture.Frame{
+			{Kind: capture.Connect, Conn: "okx/1", At: 1672826038470e6},
+			{Kind: capture.Receive, Conn: "okx/1", At: 1672826038470e6, Data: []byte(`{"arg":{"channel":"status"},"data":[` + row + `]}`)},
+		})
+		told := sourcetest.Of[*schemas.VenueStatus](out)
+		if len(told) != 1 || told[0].State != want || told[0].Meta.Symbol != "ALL" {
+			t.Fatalf("%s: the stream tells %v", state, told)
+		}
+		res, err := poller(t).Decode(poll.Answer{Job: "api/okx", At: 1672826038470e6, Body: []byte(`{"code":"0","data":[` + row + `]}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == "online" { // over: the call tells it only of one that it told before
+			if len(res.Records) != 0 {
+				t.Errorf("%s: the call tells %v", state, res.Records)
+			}
+			continue
+		}
+		polled := res.Records[0].Message.(*schemas.VenueStatus)
+		if told[0].Scope != polled.Scope || told[0].State != polled.State || told[0].Description != polled.Description ||
+			told[0].Starts != polled.Starts || told[0].Ends != polled.Ends || told[0].Meta.Symbol != polled.Meta.Symbol {
+			t.Errorf("%s: the stream tells %v, the call %v", state, told[0], polled)
+		}
 	}
 }
 

@@ -341,7 +341,7 @@ func (m *Machine) listed(e *Event) {
 
 // status publishes what the venue says of itself, when it says something new.
 func (m *Machine) status(e *Event, f capture.Frame) error {
-	scope, about := e.Scope, &feed.Stream{Symbol: e.Scope}
+	scope, about := e.Scope, &feed.Stream{Symbol: "ALL"}
 	if len(e.Symbol) > 0 {
 		in := m.instruments[string(e.Symbol)]
 		if in == nil {
