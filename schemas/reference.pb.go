@@ -489,7 +489,7 @@ type VenueStatus struct {
 	// Who says so: "stream", "status_page", "probe".
 	Reporter    string `protobuf:"bytes,4,opt,name=reporter,proto3" json:"reporter,omitempty"`
 	Description string `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
-	// Announced window, nanoseconds since the Unix epoch; 0 when none.
+	// Announced window, or that of an incident or maintenance that is over, nanoseconds since the Unix epoch; 0 when none.
 	Starts int64 `protobuf:"fixed64,6,opt,name=starts,proto3" json:"starts,omitempty"`
 	Ends   int64 `protobuf:"fixed64,7,opt,name=ends,proto3" json:"ends,omitempty"`
 	// Probe only; absent otherwise.

@@ -93,21 +93,24 @@ type work struct {
 // production is the env of what is no demo trading, at Bybit as at OKX.
 const production = "1"
 
-// works tells what is scheduled or under way; what is over or called off is no longer listed. name gives the scope.
+// works tells what is scheduled, under way, or over. name gives the scope.
 func works(list []work, name func(work) string) (map[string]report, error) {
 	now := map[string]report{}
 	for _, w := range list {
 		if w.Env != "" && w.Env != production {
 			continue
 		}
+		r := report{State: maintenance, Text: clip(w.Title + " (" + w.State + ")"), Starts: millis(w.Begin), Ends: millis(w.End)}
 		switch strings.ToLower(w.State) {
 		case "scheduled", "ongoing", "pre_open":
-		case "completed", "canceled", "cancelled":
-			continue
+		case "completed": // end is when it came true
+			r.State, r.Said, r.over = online, r.Ends, true
+		case "canceled", "cancelled":
+			r.State, r.over = online, true
 		default:
 			return nil, unknown("state", w.State)
 		}
-		now[name(w)] = report{State: maintenance, Text: clip(w.Title + " (" + w.State + ")"), Starts: millis(w.Begin), Ends: millis(w.End)}
+		now[name(w)] = r
 	}
 	return now, nil
 }

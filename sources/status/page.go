@@ -1,10 +1,19 @@
 package status
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tapewatch/tapewatch/sources/poll"
 )
+
+// summaryPath is that of the present state, pageLists those of what was, newest first.
+const summaryPath = "/api/v2/summary.json"
+
+var pageLists = []struct{ prefix, path string }{
+	{"incident/", "/api/v2/incidents.json"},
+	{"maintenance/", "/api/v2/scheduled-maintenances.json"},
+}
 
 // summary is /api/v2/summary.json of a page of Atlassian's make.
 type summary struct {
@@ -31,6 +40,7 @@ type incident struct {
 	StartedAt      string `json:"started_at"`
 	ScheduledFor   string `json:"scheduled_for"`
 	ScheduledUntil string `json:"scheduled_until"`
+	ResolvedAt     string `json:"resolved_at"`
 	Updates        []struct {
 		Status    string `json:"status"`
 		Body      string `json:"body"`
@@ -53,6 +63,60 @@ func (i incident) text() string {
 		}
 	}
 	return clip(text)
+}
+
+// begun is when an incident began.
+func (i incident) begun() int64 {
+	if at := moment(i.StartedAt); at != 0 {
+		return at
+	}
+	return moment(i.CreatedAt)
+}
+
+// decodeEnds reads a list of what was, and ends what the summary has left out and the list says is over. All else stays.
+func decodeEnds(a poll.Answer, cur *cursor) (map[string]report, error) {
+	var list struct {
+		Incidents    *[]incident `json:"incidents"`
+		Maintenances *[]incident `json:"scheduled_maintenances"`
+	}
+	if err := poll.Decode(a.Body, &list); err != nil {
+		return nil, err
+	}
+	now := map[string]report{}
+	for scope, told := range cur.Told {
+		now[scope] = told.report
+	}
+	for i, was := range []*[]incident{list.Incidents, list.Maintenances} {
+		if !strings.HasSuffix(a.Ref, pageLists[i].path) {
+			continue
+		}
+		if was == nil {
+			return nil, poll.Missing(strings.TrimSuffix(pageLists[i].prefix, "/") + "s")
+		}
+		end := func(scope string) bool {
+			if !strings.HasPrefix(scope, pageLists[i].prefix) {
+				return false
+			}
+			at := slices.IndexFunc(*was, func(e incident) bool { return pageLists[i].prefix+e.ID == scope })
+			if at < 0 { // deleted: it is no longer listed
+				delete(now, scope)
+				return true
+			}
+			e := (*was)[at]
+			ended := moment(e.ResolvedAt)
+			if ended == 0 && !slices.Contains([]string{"resolved", "postmortem", "completed"}, e.Status) {
+				return true // the summary and the list are of two moments
+			}
+			r := report{State: online, Text: e.text(), Starts: e.begun(), Ends: ended, Said: ended}
+			if planned := moment(e.ScheduledFor); planned != 0 {
+				r.Starts = planned
+			}
+			now[scope] = r
+			return true
+		}
+		cur.Asked = slices.DeleteFunc(cur.Asked, end)
+	}
+	return now, nil
 }
 
 func decodePage(body []byte, whole string) (map[string]report, error) {
@@ -81,11 +145,7 @@ func decodePage(body []byte, whole string) (map[string]report, error) {
 		if state == "" || i.Status == "resolved" || i.Status == "postmortem" {
 			continue // a notice without impact, or over
 		}
-		starts := moment(i.StartedAt)
-		if starts == 0 {
-			starts = moment(i.CreatedAt)
-		}
-		now["incident/"+i.ID] = report{State: state, Text: i.text(), Starts: starts}
+		now["incident/"+i.ID] = report{State: state, Text: i.text(), Starts: i.begun()}
 	}
 	for _, i := range s.Maintenances {
 		if i.Status != "completed" {

@@ -80,7 +80,7 @@ func (p *Poller) Jobs() []poll.Job {
 // Ask is always for the whole present state.
 func (p *Poller) Ask(job poll.Job, _ []byte, _ schemas.Time) (poll.Request, error) {
 	if venue, ok := strings.CutPrefix(job.Name, pagePrefix); ok {
-		return poll.Request{Ref: p.pages[venue] + "/api/v2/summary.json", PerMinute: p.cfg.PerMinute}, nil
+		return poll.Request{Ref: p.pages[venue] + summaryPath, PerMinute: p.cfg.PerMinute}, nil
 	}
 	venue := strings.TrimPrefix(job.Name, apiPrefix)
 	api := apis[venue]
@@ -111,9 +111,13 @@ func (p *Poller) Refusal(body []byte) error {
 type report struct {
 	State string `json:"state"`
 	Text  string `json:"text,omitempty"`
-	// Starts and Ends are a window that is announced, ns.
+	// Starts and Ends are a window that is announced, or that of what is over, ns.
 	Starts int64 `json:"starts,omitempty"`
 	Ends   int64 `json:"ends,omitempty"`
+	// Said is when the venue says that it was over, ns; 0 when it is not, or the venue does not say.
+	Said int64 `json:"said,omitempty"`
+	// over says that it has ended: it is told only if it was told before.
+	over bool
 }
 
 // told is a report with when it was last told.
@@ -124,6 +128,8 @@ type told struct {
 
 type cursor struct {
 	Told map[string]told `json:"told"` // by scope
+	// Asked are the scopes that have left the summary, and whose end was asked for.
+	Asked []string `json:"asked,omitempty"`
 	// N counts the records, so that no id comes twice.
 	N int `json:"n"`
 }
@@ -142,13 +148,19 @@ func (p *Poller) Decode(a poll.Answer) (poll.Result, error) {
 	}
 	venue, isPage := strings.CutPrefix(a.Job, pagePrefix)
 	var now map[string]report
-	if isPage {
+	var next []poll.Request
+	switch {
+	case isPage && !strings.HasSuffix(a.Ref, summaryPath) && a.Ref != "":
+		now, err = decodeEnds(a, &cur)
+	case isPage:
 		whole := all
 		if slices.Contains(p.cfg.APIs, venue) {
 			whole = "page" // the trading engine speaks for the whole venue
 		}
-		now, err = decodePage(a.Body, whole)
-	} else {
+		if now, err = decodePage(a.Body, whole); err == nil {
+			next = p.ends(venue, now, &cur)
+		}
+	default:
 		venue = strings.TrimPrefix(a.Job, apiPrefix)
 		if apis[venue].decode == nil {
 			return poll.Result{}, fmt.Errorf("job %q is of no venue that is known", a.Job)
@@ -158,7 +170,31 @@ func (p *Poller) Decode(a poll.Answer) (poll.Result, error) {
 	if err != nil {
 		return poll.Result{}, err
 	}
-	return tell(a, venue, cur, now), nil
+	res := tell(a, venue, cur, now)
+	// What is asked for next may not come: then the summary must be seen again, though it may not have changed.
+	res.Next, res.Partial = next, len(next) > 0
+	return res, nil
+}
+
+// ends asks when the incidents and maintenances ended that have left a page's summary, which lists only those that have not.
+// Until the answer they stay as they were; of one whose end was asked for in vain nothing more is to be had.
+func (p *Poller) ends(venue string, now map[string]report, cur *cursor) (next []poll.Request) {
+	asked := cur.Asked
+	cur.Asked = nil
+	for _, list := range pageLists {
+		before := len(cur.Asked)
+		for _, scope := range slices.Sorted(maps.Keys(cur.Told)) {
+			if _, listed := now[scope]; listed || !strings.HasPrefix(scope, list.prefix) || slices.Contains(asked, scope) {
+				continue
+			}
+			now[scope] = cur.Told[scope].report
+			cur.Asked = append(cur.Asked, scope)
+		}
+		if len(cur.Asked) > before {
+			next = append(next, poll.Request{Ref: p.pages[venue] + list.path, PerMinute: p.cfg.PerMinute, Fresh: true})
+		}
+	}
+	return next
 }
 
 // tell makes a record of each scope whose state is new, has changed, or is to be renewed; a scope that is no longer listed is
@@ -173,13 +209,17 @@ func tell(a poll.Answer, venue string, cur cursor, now map[string]report) poll.R
 	var res poll.Result
 	for _, scope := range slices.Sorted(maps.Keys(now)) {
 		is, was := now[scope], cur.Told[scope]
+		if is.over && was.State == "" {
+			continue
+		}
+		is.over = false
 		again := is.State != online && a.At.Sub(schemas.Time(was.At)) >= renewed
 		if is == was.report && !again {
 			continue
 		}
 		cur.N++
 		res.Records = append(res.Records, poll.Record{
-			Topic: schemas.VenuesStatus,
+			Topic: schemas.VenuesStatus, Said: schemas.Time(is.Said),
 			Message: &schemas.VenueStatus{
 				Meta:  &schemas.Meta{Venue: venue, Symbol: "ALL", Id: a.Job + "/" + scope + "/" + strconv.Itoa(cur.N)},
 				State: is.State, Scope: scope, Reporter: "status_page", Description: is.Text, Starts: is.Starts, Ends: is.Ends,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +43,9 @@ type venue struct {
 	p      *Poller
 	job    string
 	cursor []byte
+	ref    string // of the next answer, empty for the job's own
+	next   []string
+	said   []schemas.Time
 }
 
 func (v *venue) look(now, body string) string {
@@ -49,13 +53,17 @@ func (v *venue) look(now, body string) string {
 	if err := v.p.Refusal([]byte(body)); err != nil {
 		v.t.Fatal(err)
 	}
-	res, err := v.p.Decode(poll.Answer{Job: v.job, At: at(now), Body: []byte(body), Cursor: v.cursor})
+	res, err := v.p.Decode(poll.Answer{Job: v.job, Ref: v.ref, At: at(now), Body: []byte(body), Cursor: v.cursor})
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	v.cursor = res.Cursor
+	v.cursor, v.next, v.said = res.Cursor, nil, nil
+	for _, r := range res.Next {
+		v.next = append(v.next, strings.TrimPrefix(r.Ref, "https://status.coinbase.com"))
+	}
 	var lines []string
 	for _, r := range res.Records {
+		v.said = append(v.said, r.Said)
 		s := r.Message.(*schemas.VenueStatus)
 		s.Meta.Source, s.Meta.EventTime = "status", int64(at(now))
 		if err := schemas.Validate(s); err != nil {
@@ -113,9 +121,55 @@ func TestPage(t *testing.T) {
 	if got := v.look("2026-01-10T17:01:00Z", watched); strings.Count(got, ";") != 3 {
 		t.Errorf("after six hours: %s, want all four again", got)
 	}
-	v.want("2026-01-10T18:00:00Z", calm, "all online [All Systems Operational]; component/API online [no longer listed: degraded performance]; "+
-		"incident/abc online [no longer listed: Delayed trading (monitoring 2026-01-10T11:00:00.000Z): Fixed.]; maintenance/m1 online [no longer listed: Upgrade]")
+	// What has left the summary is asked for: the end that the page states is told, not the look that saw it.
+	v.want("2026-01-10T18:00:00Z", calm, "all online [All Systems Operational]; component/API online [no longer listed: degraded performance]")
+	if want := []string{"/api/v2/incidents.json", "/api/v2/scheduled-maintenances.json"}; !slices.Equal(v.next, want) {
+		t.Errorf("asks for %q, want %q", v.next, want)
+	}
+	v.ref = "https://status.coinbase.com/api/v2/incidents.json"
+	v.want("2026-01-10T18:00:01Z", incidents, "incident/abc online from 2026-01-10T10:00:00Z to 2026-01-10T17:20:00Z [Delayed trading (resolved 2026-01-10T17:20:00.000Z): Over.]")
+	if v.said[0] != at("2026-01-10T17:20:00Z") {
+		t.Errorf("said at %v, want the stated end", v.said[0])
+	}
+	// One that was deleted is on no list.
+	v.ref = "https://status.coinbase.com/api/v2/scheduled-maintenances.json"
+	v.want("2026-01-10T18:00:02Z", `{"scheduled_maintenances":[]}`, "maintenance/m1 online [no longer listed: Upgrade]")
+	v.ref = ""
 	v.want("2026-01-11T18:00:00Z", calm, "")
+}
+
+const incidents = `{"page":{"id":"x"},"incidents":[
+	{"id":"later","name":"Another","status":"resolved","impact":"minor","created_at":"2026-01-10T17:30:00.000Z","resolved_at":"2026-01-10T17:40:00.000Z","incident_updates":[]},
+	{"id":"abc","name":"Delayed trading","status":"resolved","impact":"critical","created_at":"2026-01-10T10:01:00.000Z","started_at":"2026-01-10T10:00:00.000Z","resolved_at":"2026-01-10T17:20:00.000Z",
+	"incident_updates":[{"status":"resolved","body":"Over.","created_at":"2026-01-10T17:20:00.000Z","display_at":"2026-01-10T17:20:00.000Z"}]}]}`
+
+// An end that was asked for in vain, as of a page that has no such list, is told at the next look.
+func TestPageWithoutLists(t *testing.T) {
+	v := &venue{t: t, p: poller(t), job: "page/coinbase"}
+	v.look("2026-01-10T10:02:00Z", broken)
+	v.look("2026-01-10T18:00:00Z", calm)
+	v.want("2026-01-10T18:01:00Z", calm, "incident/abc online [no longer listed: Delayed trading (investigating 2026-01-10T10:01:00.000Z): We are looking into it.]")
+	if len(v.next) != 0 {
+		t.Errorf("asks again for %q", v.next)
+	}
+}
+
+// An announced maintenance that its call lists as completed is over at the end that it states; one that was never told is not.
+func TestCompletedMaintenance(t *testing.T) {
+	v := &venue{t: t, p: poller(t), job: "api/bybit"}
+	row := func(id, state, end string) string {
+		return `{"id":"` + id + `","title":"Upgrade","state":"` + state + `","begin":"1751254200000","end":"` + end + `","env":1}`
+	}
+	list := func(rows ...string) string {
+		return `{"retCode":0,"result":{"list":[` + strings.Join(rows, ",") + `]}}`
+	}
+	v.look("2025-06-30T03:31:00Z", list(row("a", "ongoing", "1751254500000")))
+	v.want("2025-06-30T03:41:00Z", list(row("a", "completed", "1751254800000"), row("b", "completed", "1751254800000")),
+		"maintenance/a online from 2025-06-30T03:30:00Z to 2025-06-30T03:40:00Z [Upgrade (completed)]")
+	if v.said[0] != at("2025-06-30T03:40:00Z") {
+		t.Errorf("said at %v, want the stated end", v.said[0])
+	}
+	v.want("2025-06-30T03:42:00Z", list(row("a", "completed", "1751254800000")), "")
 }
 
 // Where the trading engine speaks, the page does not speak for the whole venue.
@@ -283,10 +337,15 @@ func FuzzDecode(f *testing.F) {
 		f.Add("page/coinbase", []byte(body), []byte(`{"told":{"incident/abc":{"state":"down","at":1}},"n":3}`))
 	}
 	f.Add("api/kraken", []byte(`{"error":[],"result":{"status":"online","upcoming_maintenance":[{"event_id":1,"expected_start_utc":"2026-05-11T09:00:00Z"}]}}`), []byte(nil))
+	f.Add("page/coinbase", []byte(incidents), []byte(`{"told":{"incident/abc":{"state":"down","at":1}},"asked":["incident/abc"],"n":3}`))
 	f.Add("api/okx", []byte(`{"code":"0","data":[{"begin":"1672823400000","state":"ongoing"}]}`), []byte(nil))
 	f.Fuzz(func(t *testing.T, job string, body, state []byte) {
 		_ = p.Refusal(body)
-		res, err := p.Decode(poll.Answer{Job: job, At: at("2026-01-10T09:59:00Z"), Body: body, Cursor: state})
+		ref := ""
+		if strings.Contains(string(body), "resolved_at") {
+			ref = "https://status.coinbase.com/api/v2/incidents.json"
+		}
+		res, err := p.Decode(poll.Answer{Job: job, Ref: ref, At: at("2026-01-10T09:59:00Z"), Body: body, Cursor: state})
 		if err != nil && len(res.Records) > 0 {
 			t.Fatal("records beside an error")
 		}
