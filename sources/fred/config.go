@@ -17,7 +17,7 @@ import (
 // Config is the FRED source.
 type Config struct {
 	Key       secret.Secret `koanf:"key" doc:"API key, free at fred.stlouisfed.org."`
-	Series    []string      `koanf:"series" doc:"Series to follow, each ID:REGION:UNIT, such as UNRATE:US:percent. The region keys the topic. The service must have vintages of it (ALFRED): without, as of SP500, it refuses with 400."`
+	Series    []string      `koanf:"series" doc:"Series to follow, each ID:REGION:UNIT, such as UNRATE:US:percent. The region keys the topic. Where the service has no vintages (ALFRED), as of SP500, a value is known from when it is first seen."`
 	Vintages  string        `koanf:"vintages_from" doc:"Day from which revisions are told apart, YYYY-MM-DD: what was public by then is one vintage of that day. The service takes at most 2000 vintages a request."`
 	From      string        `koanf:"observations_from" doc:"First day of the observations, YYYY-MM-DD."`
 	Every     time.Duration `koanf:"every" doc:"Time between two looks at a series."`

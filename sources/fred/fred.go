@@ -22,7 +22,10 @@ type Poller struct {
 	series []series
 }
 
-var _ poll.Poller = (*Poller)(nil)
+var (
+	_ poll.Poller   = (*Poller)(nil)
+	_ poll.Fallback = (*Poller)(nil)
+)
 
 // New makes the poller.
 func New(cfg Config) (*Poller, error) {
@@ -75,6 +78,8 @@ type cursor struct {
 	Vintage string `json:"vintage,omitempty"`
 	// Paged is the same over the pages of a look that is not over.
 	Paged string `json:"paged,omitempty"`
+	// Present says that the service has no vintages of the series: what it has now is all that is to be had.
+	Present bool `json:"present,omitempty"`
 }
 
 // Ask is for what was public from the day before the last vintage on. The service cuts real-time periods to what was asked
@@ -84,6 +89,10 @@ func (p *Poller) Ask(job poll.Job, state []byte, _ schemas.Time) (poll.Request, 
 	if err != nil {
 		return poll.Request{}, err
 	}
+	id := strings.TrimPrefix(job.Name, jobPrefix)
+	if cur.Present {
+		return p.request(id, "", 0), nil
+	}
 	from := p.cfg.Vintages
 	if cur.Vintage > from {
 		day, err := poll.Day(cur.Vintage, time.UTC)
@@ -92,19 +101,36 @@ func (p *Poller) Ask(job poll.Job, state []byte, _ schemas.Time) (poll.Request, 
 		}
 		from = max(from, day.AddDate(0, 0, -1).Format(time.DateOnly))
 	}
-	return p.request(strings.TrimPrefix(job.Name, jobPrefix), from, 0), nil
+	return p.request(id, from, 0), nil
 }
 
 // pageLimit is how many observations the service gives at once.
 const pageLimit = 100_000
 
+// request is for the vintages from a day on, or for the present values where from is empty.
 func (p *Poller) request(id, from string, offset int) poll.Request {
 	query := url.Values{
-		"series_id": {id}, "file_type": {"json"}, "realtime_start": {from}, "realtime_end": {"9999-12-31"},
-		"observation_start": {p.cfg.From}, "limit": {strconv.Itoa(pageLimit)}, "offset": {strconv.Itoa(offset)},
+		"series_id": {id}, "file_type": {"json"}, "observation_start": {p.cfg.From}, "limit": {strconv.Itoa(pageLimit)}, "offset": {strconv.Itoa(offset)},
+	}
+	if from != "" {
+		query.Set(realtimeStart, from)
+		query.Set("realtime_end", "9999-12-31")
 	}
 	ref := p.cfg.URL + "/series/observations?" + query.Encode()
 	return poll.Request{Ref: ref, URL: secret.New(ref + "&api_key=" + url.QueryEscape(p.cfg.Key.Reveal())), PerMinute: p.cfg.PerMinute}
+}
+
+const realtimeStart = "realtime_start"
+
+// Instead asks for the present values of a series of which ALFRED, which keeps the vintages, has none: SP500 and others whose
+// owners allow no archive. The service says so in words alone.
+func (p *Poller) Instead(refused poll.Request, why error) (poll.Request, bool) {
+	address, err := url.Parse(refused.Ref)
+	if err != nil || !strings.Contains(strings.ToLower(why.Error()), "does not exist in alfred") {
+		return poll.Request{}, false
+	}
+	asked := address.Query()
+	return p.request(asked.Get("series_id"), "", 0), asked.Has(realtimeStart)
 }
 
 // Refusal recognises an error in the body.
@@ -155,6 +181,9 @@ func (p *Poller) Decode(a poll.Answer) (poll.Result, error) {
 		return poll.Result{}, poll.Missing("count or realtime_start")
 	}
 	s := p.find(strings.TrimPrefix(a.Job, jobPrefix))
+	if address, err := url.Parse(a.Ref); err == nil && a.Ref != "" && !address.Query().Has(realtimeStart) {
+		return p.present(s, cur, &body), nil
+	}
 	var res poll.Result
 	// The first look takes the cut periods too: by the day asked for their values were public.
 	first := cur.Vintage == "" || cur.Vintage <= p.cfg.Vintages
@@ -179,6 +208,27 @@ func (p *Poller) Decode(a poll.Answer) (poll.Result, error) {
 	}
 	res.Cursor = poll.WriteCursor(cur)
 	return res, nil
+}
+
+// present reads the values of a series without vintages. Nobody says when each became public, so it is known from when it is
+// first seen, and a value that changes is seen again; the vintage is that day. The first look tells history.
+func (p *Poller) present(s series, cur cursor, body *page) (res poll.Result) {
+	for _, o := range body.Observations {
+		r, err := record(s, o.Date, o.From, o.Value)
+		if err != nil {
+			res.Bad = append(res.Bad, err)
+			continue
+		}
+		r.Said, r.Backfill = 0, !cur.Present
+		schemas.MetaOf(r.Message).Id = s.id + "/" + o.Date + "/=" + string(o.Value)
+		res.Records = append(res.Records, r)
+	}
+	if next := body.Offset + len(body.Observations); len(body.Observations) > 0 && next < *body.Count {
+		res.Next = []poll.Request{p.request(s.id, "", next)}
+		return res
+	}
+	res.Cursor = poll.WriteCursor(cursor{Present: true})
+	return res
 }
 
 func (p *Poller) find(id string) series {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -153,6 +154,75 @@ func TestEachVintageOnce(t *testing.T) {
 	}
 	if want := "2024-01-25 22672.859; 2024-02-28 22668.986; 2024-03-28 22679.255"; strings.Join(got, "; ") != want {
 		t.Errorf("got %q, want %s", got, want)
+	}
+}
+
+// A series of which the service has no vintages is asked for its present values, and from then on at once; each value is known
+// from when it is first seen. Any other refusal stays one, and says why. The control has vintages.
+func TestSeriesWithoutVintages(t *testing.T) {
+	const none = `{"error_code":400,"error_message":"Bad Request.  The series does not exist in ALFRED but may exist in FRED."}`
+	day, value := "2026-01-05", "5000.10"
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		asked = append(asked, q.Get("series_id")+" "+q.Get("realtime_start"))
+		switch {
+		case q.Get("series_id") == "GONE":
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"error_code":400,"error_message":"Bad Request.  The series does not exist."}`))
+		case q.Get("series_id") == "SP500" && q.Has("realtime_start"):
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(none))
+		case q.Get("series_id") == "SP500":
+			_, _ = w.Write(body(day, [3]string{day, "2026-01-02", "4990.00"}, [3]string{day, "2026-01-05", value}))
+		default:
+			_, _ = w.Write(body("2024-01-01", [3]string{"2024-01-25", "2023-10-01", "22672.859"}))
+		}
+	}))
+	defer s.Close()
+	p := poller(t, func(c *Config) {
+		c.URL, c.Series = s.URL, []string{"GDPC1:US:billion 2017 USD", "GONE:US:index", "SP500:US:index"}
+	})
+	metrics := poll.NewMetrics(nil)
+	out := &sourcetest.Memory{}
+	o := poll.Options{Config: poll.Defaults(), Client: poll.NewClient(poll.Defaults(), metrics), Once: true, Metrics: metrics, Shared: sources.NewMetrics(nil)}
+	o.Past = func(context.Context, string, []schemas.Topic) (poll.Past, error) {
+		last := map[string]*schemas.PollState{}
+		for _, s := range sourcetest.Of[*schemas.PollState](out) {
+			s.Polled = 1 // due again
+			last[s.Job] = s
+		}
+		return poll.Past{States: slices.Collect(maps.Values(last))}, nil
+	}
+	run := func() error {
+		src, err := poll.New(p, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return src.Run(t.Context(), out)
+	}
+	if err := run(); err == nil || !strings.Contains(err.Error(), "1 of 3 jobs came to nothing: series/GONE: requesting: the service answers 400 Bad Request: error 400: Bad Request.  The series does not exist.") {
+		t.Errorf("ends with %v, want the service's reason", err)
+	}
+	day, value = "2026-01-06", "5000.15" // the next day the last value is another
+	asked = nil
+	_ = run()
+	slices.Sort(asked)
+	if want := []string{"GDPC1 2024-01-24", "GONE 2024-01-01", "SP500 "}; !slices.Equal(asked, want) {
+		t.Errorf("the second look asks %q, want %q", asked, want)
+	}
+	var got []string
+	for _, m := range sourcetest.Of[*schemas.MacroObservation](out) {
+		got = append(got, fmt.Sprintf("%s %s %s %s %d", m.Series, m.Date, m.Value.Text(), m.Vintage, m.Meta.Flags))
+		if late := schemas.TimeOf(m).String(); m.Series == "SP500" && late < "2026-" {
+			t.Errorf("%s is known from %s: it must be from when it was seen", m.Meta.Id, late)
+		}
+	}
+	slices.Sort(got)
+	if want := []string{
+		"GDPC1 2023-10-01 22672.859 2024-01-25 4", "SP500 2026-01-02 4990.00 2026-01-05 4", "SP500 2026-01-05 5000.10 2026-01-05 4", "SP500 2026-01-05 5000.15 2026-01-06 0",
+	}; !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
 

@@ -61,6 +61,10 @@ func (a *asker) turn(ctx context.Context) (after time.Duration, err error) {
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
+		if other, ok := a.instead(req, err); ok {
+			v.next = append([]Request{other}, rest...)
+			continue
+		}
 		frame := &capture.Frame{Kind: capture.HTTP, Conn: a.job.Name, At: now(), URL: req.Ref}
 		if err != nil {
 			frame.Kind, frame.Data = capture.Close, []byte(err.Error())
@@ -80,6 +84,16 @@ func (a *asker) turn(ctx context.Context) (after time.Duration, err error) {
 		v.next = append(slices.Clip(rest), v.next...)
 	}
 	return 0, nil
+}
+
+// instead is another request for what the service refuses to answer as it was asked.
+func (a *asker) instead(req Request, err error) (Request, bool) {
+	f, able := a.poller.(Fallback)
+	if no, refusal := errors.AsType[*refused](err); !able || !refusal || !no.ours {
+		return Request{}, false
+	}
+	other, ok := f.Instead(req, err)
+	return other, ok && other.Ref != req.Ref
 }
 
 // maxKnown bounds the conditions that are kept: requests for blocks do not repeat.

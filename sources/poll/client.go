@@ -229,7 +229,7 @@ func (c *Client) get(ctx context.Context, r Request, known validators, check fun
 		return &reply{}, nil
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, statusError(resp)
+		return nil, statusError(resp, check)
 	}
 	body, err := c.body(ctx, resp)
 	if err != nil {
@@ -295,11 +295,19 @@ func (c *Client) failed(ctx context.Context, doing, outcome string, err error) e
 	return &refused{outcome: outcome, err: fmt.Errorf("%s: %w", doing, err)}
 }
 
-// statusError says what a status means for the next request.
-func statusError(resp *http.Response) error {
+// maxReason bounds what is read of an answer that is none, for the reason in it.
+const maxReason = 16 << 10
+
+// statusError says what a status means for the next request, and why, where check recognises the service's words.
+func statusError(resp *http.Response, check func([]byte) error) error {
 	r := &refused{
 		outcome: "error", status: resp.StatusCode, after: retryAfter(resp.Header.Get("Retry-After"), now()),
 		err: fmt.Errorf("requesting: the service answers %s", resp.Status),
+	}
+	if body, err := io.ReadAll(io.LimitReader(resp.Body, maxReason)); err == nil {
+		if why := check(body); why != nil {
+			r.err = fmt.Errorf("%w: %w", r.err, why)
+		}
 	}
 	switch s := resp.StatusCode; {
 	case s == http.StatusTooManyRequests || s == http.StatusTeapot:

@@ -179,7 +179,7 @@ func TestLongPauseHoldsForTheHost(t *testing.T) {
 	o := options()
 	began := time.Now()
 	once(t, &fake{name: "fake", url: s.URL, jobs: []string{"a", "b", "c"}}, o)
-	if _, after, err := o.Client.do(t.Context(), "fake", Request{Ref: s.URL + "/a"}, validators{}, nil); err == nil || after < 59*time.Minute {
+	if _, after, err := o.Client.do(t.Context(), "fake", Request{Ref: s.URL + "/a"}, validators{}, func([]byte) error { return nil }); err == nil || after < 59*time.Minute {
 		t.Errorf("the next request: %v, again after %v; want an hour", err, after)
 	}
 	if took := time.Since(began); took > 5*time.Second || s.count("a")+s.count("b")+s.count("c") > 3 {
@@ -192,7 +192,7 @@ func TestRefusedRequestsLeaveTheBreakerClosed(t *testing.T) {
 	s := serve(t)
 	o := options()
 	for range 2 * openAfter {
-		if _, _, err := o.Client.do(t.Context(), "fake", Request{Ref: s.URL + "/nothing", PerMinute: 60_000}, validators{}, nil); err == nil {
+		if _, _, err := o.Client.do(t.Context(), "fake", Request{Ref: s.URL + "/nothing", PerMinute: 60_000}, validators{}, func([]byte) error { return nil }); err == nil {
 			t.Fatal("a 404 is no error")
 		}
 	}
@@ -280,14 +280,14 @@ func TestKeysStayOnTheirHost(t *testing.T) {
 		t.Errorf("without a key: %v", err)
 	}
 	req.URL = secret.New("http://" + "127.0.0.1:1" + "/job?key=hunter2") // nobody listens
-	_, _, err := o.Client.do(t.Context(), "fake", req, validators{}, nil)
+	_, _, err := o.Client.do(t.Context(), "fake", req, validators{}, func([]byte) error { return nil })
 	if err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("error %v must not hold the key", err)
 	}
 	asked := thief.count("job")
 	req.URL = secret.Secret{}
 	req.Header = map[string]secret.Secret{"X-Key": secret.New("hunter2")}
-	if _, _, err := o.Client.do(t.Context(), "fake", req, validators{}, nil); err == nil || thief.count("job") != asked {
+	if _, _, err := o.Client.do(t.Context(), "fake", req, validators{}, func([]byte) error { return nil }); err == nil || thief.count("job") != asked {
 		t.Errorf("with a key: %v, %d requests reached the other host", err, thief.count("job")-asked)
 	}
 }

@@ -38,6 +38,12 @@ type Poller interface {
 	Decode(a Answer) (Result, error)
 }
 
+// A Fallback is a Poller that knows another way to ask for some of what its service refuses.
+type Fallback interface {
+	// Instead is what is asked in place of a request that the service refused for a reason, if ok.
+	Instead(refused Request, why error) (r Request, ok bool)
+}
+
 // ErrShape says that an answer has changed its shape: nothing of it is published, and the source's health says so.
 var ErrShape = errors.New("unexpected shape")
 
