@@ -74,7 +74,7 @@ func newRig(t *testing.T, names ...string) *rig {
 	r.adm = kadm.NewClient(cl)
 	all := []schemas.Topic{schemas.MarketTrades, schemas.Events, schemas.DeadLetters}
 	for _, name := range names {
-		all = append(all, schemas.StateTopic(name))
+		all = append(all, schemas.StateTopic(name), schemas.CheckpointTopic(name, schemas.MarketTrades))
 	}
 	r.create(t, all...)
 	return r

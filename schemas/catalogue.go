@@ -79,7 +79,7 @@ var (
 	Health            = Topic{Name: "health", Key: KeyInstance, Types: []string{"Heartbeat"}, Compacted: true, Summary: "Signs of life of every process."}
 )
 
-// Catalogue returns every fixed topic; state and checkpoint topics follow the registered processors (StateTopic).
+// Catalogue returns every fixed topic; state and checkpoint topics follow the registered processors (StateTopic, CheckpointTopic).
 func Catalogue() []Topic {
 	all := []Topic{
 		MarketTrades, MarketQuotes, MarketCrossquotes, MarketBooks, MarketBars, MarketBaskets, MarketDerivatives, MarketOptions,
@@ -93,6 +93,14 @@ func Catalogue() []Topic {
 		}
 	}
 	return all
+}
+
+// CheckpointTopic is the topic of a processor's checkpoints; it has the partition count of the processor's input and is kept as long.
+func CheckpointTopic(processor string, input Topic) Topic {
+	return Topic{
+		Name: "checkpoints." + processor, Key: KeyProcessor, Types: []string{"KeyState", "Marker"}, Partitions: DefaultPartitions,
+		Retention: input.Retention, Summary: "The whole state of " + processor + ", once a day of its time and at each change of configuration.",
+	}
 }
 
 // StateTopic is the topic of a processor's snapshots; it has the partition count of the processor's input.

@@ -1034,7 +1034,13 @@ type Marker struct {
 	Sources []*SourceTime `protobuf:"bytes,5,rep,name=sources,proto3" json:"sources,omitempty"`
 	Layout  uint32        `protobuf:"varint,6,opt,name=layout,proto3" json:"layout,omitempty"`
 	// Record and byte counts since the log began, for progress figures.
-	Records       uint64 `protobuf:"varint,7,opt,name=records,proto3" json:"records,omitempty"`
+	Records uint64 `protobuf:"varint,7,opt,name=records,proto3" json:"records,omitempty"`
+	// Input offset from which on the configuration and the version have been in force.
+	ConfigSince int64 `protobuf:"varint,8,opt,name=config_since,json=configSince,proto3" json:"config_since,omitempty"`
+	// Event time of the last checkpoint; 0 before the first Tick.
+	Checkpointed int64 `protobuf:"fixed64,9,opt,name=checkpointed,proto3" json:"checkpointed,omitempty"`
+	// Input offset at which the first record was read, with no state.
+	Began         int64 `protobuf:"varint,10,opt,name=began,proto3" json:"began,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1114,6 +1120,27 @@ func (x *Marker) GetLayout() uint32 {
 func (x *Marker) GetRecords() uint64 {
 	if x != nil {
 		return x.Records
+	}
+	return 0
+}
+
+func (x *Marker) GetConfigSince() int64 {
+	if x != nil {
+		return x.ConfigSince
+	}
+	return 0
+}
+
+func (x *Marker) GetCheckpointed() int64 {
+	if x != nil {
+		return x.Checkpointed
+	}
+	return 0
+}
+
+func (x *Marker) GetBegan() int64 {
+	if x != nil {
+		return x.Began
 	}
 	return 0
 }
@@ -1542,7 +1569,7 @@ const file_tapewatch_v1_output_proto_rawDesc = "" +
 	"objectives\x12/\n" +
 	"\ametrics\x18\x06 \x03(\v2\x15.tapewatch.v1.MeasureR\ametrics\x12\x1f\n" +
 	"\vduration_ns\x18\a \x01(\x04R\n" +
-	"durationNs\"\xf2\x01\n" +
+	"durationNs\"\xcf\x02\n" +
 	"\x06Marker\x12\x1f\n" +
 	"\vnext_offset\x18\x01 \x01(\x03R\n" +
 	"nextOffset\x12\x1c\n" +
@@ -1551,7 +1578,11 @@ const file_tapewatch_v1_output_proto_rawDesc = "" +
 	"\x06config\x18\x04 \x01(\fR\x06config\x122\n" +
 	"\asources\x18\x05 \x03(\v2\x18.tapewatch.v1.SourceTimeR\asources\x12\x16\n" +
 	"\x06layout\x18\x06 \x01(\rR\x06layout\x12\x18\n" +
-	"\arecords\x18\a \x01(\x04R\arecords\"v\n" +
+	"\arecords\x18\a \x01(\x04R\arecords\x12!\n" +
+	"\fconfig_since\x18\b \x01(\x03R\vconfigSince\x12\"\n" +
+	"\fcheckpointed\x18\t \x01(\x10R\fcheckpointed\x12\x14\n" +
+	"\x05began\x18\n" +
+	" \x01(\x03R\x05began\"v\n" +
 	"\n" +
 	"SourceTime\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1c\n" +

@@ -212,7 +212,7 @@ func (s *session) snapshot(ctx context.Context, promise *kgo.FirstErrPromise, pi
 	var wg sync.WaitGroup
 	for _, p := range chosen {
 		p.touched = true
-		wg.Go(func() { p.err = p.snapshot(s.route.stateName) })
+		wg.Go(func() { p.err = p.snapshot(s.route) })
 	}
 	wg.Wait()
 	for _, p := range chosen {
@@ -227,6 +227,9 @@ func (s *session) snapshot(ctx context.Context, promise *kgo.FirstErrPromise, pi
 		p.snapped, p.snappedAt, p.sinceSnap = began, p.next, 0
 		m := s.group.meter
 		m.m.snapshotBytes.WithLabelValues(m.name).Add(float64(size))
+		if p.whole {
+			m.m.checkpoints.WithLabelValues(m.name).Inc()
+		}
 		m.m.snapshotTime.WithLabelValues(m.name, p.label).Set(float64(began.UnixNano()) / 1e9)
 	}
 	s.group.meter.snapshot.Observe(wallClock().Sub(began).Seconds())

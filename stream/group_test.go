@@ -86,7 +86,7 @@ func (w *world) connect() {
 // makeTopics does what `tapewatch topics apply` does.
 func (w *world) makeTopics() {
 	w.Helper()
-	err := topics.Make(w.Context(), w.c, partitions, schemas.MarketTrades, schemas.Events, schemas.StateTopic(chaos.Name), schemas.DeadLetters)
+	err := topics.Make(w.Context(), w.c, partitions, schemas.MarketTrades, schemas.Events, schemas.StateTopic(chaos.Name), schemas.CheckpointTopic(chaos.Name, schemas.MarketTrades), schemas.DeadLetters)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -24,6 +24,7 @@ type Metrics struct {
 	lag, lagTime  *prometheus.GaugeVec
 	snapshotBytes *prometheus.CounterVec
 	snapshotTime  *prometheus.GaugeVec
+	checkpoints   *prometheus.CounterVec
 	restores      *prometheus.CounterVec
 	restored      *prometheus.CounterVec
 	restoreLeft   *prometheus.GaugeVec
@@ -53,7 +54,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		bytes:         f.counter("tapewatch_record_bytes_total", "Bytes of the keys and values of those records.", "processor"),
 		lag:           f.gauge("tapewatch_lag_records", "Input offsets between the position and the last stable offset.", "processor", "partition"),
 		lagTime:       f.gauge("tapewatch_lag_event_seconds", "Wall clock less the event time of the last tick processed.", "processor", "partition"),
-		snapshotBytes: f.counter("tapewatch_snapshot_bytes_total", "Bytes of state written.", "processor"),
+		snapshotBytes: f.counter("tapewatch_snapshot_bytes_total", "Bytes of state written, checkpoints among them.", "processor"),
+		checkpoints:   f.counter("tapewatch_checkpoints_total", "Whole states of a partition written: at the start, for a new day of event time and for another configuration.", "processor"),
 		snapshotTime:  f.gauge("tapewatch_snapshot_time_seconds", "When the partition was last snapshotted, Unix time; age is time() less this.", "processor", "partition"),
 		restores:      f.counter("tapewatch_restores_total", "Restores of a partition's state, by outcome (done, cancelled, failed, refused).", "processor", "outcome"),
 		restored:      f.counter("tapewatch_restore_records_total", "Records read by restores, by kind (state, input).", "processor", "kind"),

@@ -15,13 +15,14 @@ import (
 // A route says where a group's outputs go.
 type route struct {
 	input, output schemas.Topic
-	// inputName, outputName, stateName and deadName are the names on the cluster.
-	inputName, outputName, stateName, deadName string
-	inputID                                    [16]byte
-	inputs, outputs, dead                      int32 // partition counts
-	processor                                  string
-	kind                                       processor.Kind
-	encoder                                    schemas.Encoder
+	// Names on the cluster.
+	inputName, outputName, stateName, checkpointName, deadName string
+
+	inputID               [16]byte
+	inputs, outputs, dead int32 // partition counts
+	processor             string
+	kind                  processor.Kind
+	encoder               schemas.Encoder
 }
 
 // outputs is the live sink of one part: it encodes at once, as messages are used again, and keeps the records until Run

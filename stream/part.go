@@ -55,6 +55,9 @@ type part struct {
 	snappedAt int64 // next offset of the last marker; -1 without one
 	sinceSnap int
 	snapshots []*kgo.Record
+	// whole says that the snapshot in hand is a checkpoint too; checkpointed is the event time of the last checkpoint; 0 before the first Tick.
+	whole        bool
+	checkpointed schemas.Time
 }
 
 func newPart(num int32) *part {

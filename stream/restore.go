@@ -27,10 +27,12 @@ type restore struct {
 	hadCommit bool
 	fault     *fault
 
-	// The outcome: the task, its position, and the position of the last snapshot (-1: none that can stay).
-	task    *processor.Task
-	next    int64
-	snapped int64
+	// The outcome: the task, its position, the position of the last snapshot (-1: none that can stay), and the time of the last
+	// checkpoint.
+	task         *processor.Task
+	next         int64
+	snapped      int64
+	checkpointed schemas.Time
 }
 
 // run returns when the task stands at the position from which the group fetches.
@@ -152,7 +154,7 @@ func (r *restore) build(ctx context.Context, l *loaded, from int64) error {
 	if m == nil {
 		return nil
 	}
-	r.snapped = m.NextOffset
+	r.snapped, r.checkpointed = m.NextOffset, schemas.Time(m.Checkpointed)
 	ignored, err := r.task.Restore(m, l.states)
 	if err != nil {
 		return fmt.Errorf("%w: partition %d: %w", ErrRefused, r.partition, err)
@@ -191,7 +193,7 @@ func (r *restore) rebind(m *schemas.Marker) error {
 	if m == nil || bytes.Equal(m.Config, b.ConfigJSON) && m.ProcessorVersion == b.Version {
 		return nil
 	}
-	if err := r.task.Rebind(b); err != nil {
+	if err := r.task.Rebind(b, r.committed); err != nil {
 		return fmt.Errorf("%w: partition %d: %w", ErrRefused, r.partition, err)
 	}
 	r.snapped = -1 // the next transaction writes the state as it is now

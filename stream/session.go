@@ -303,7 +303,7 @@ func (s *session) ready(f finished) error {
 		return fmt.Errorf("restoring partition %d: %w", p.num, f.err)
 	}
 	outcome("done")
-	p.task, p.next, p.snappedAt, p.fault = r.task, r.next, r.snapped, r.fault
+	p.task, p.next, p.snappedAt, p.checkpointed, p.fault = r.task, r.next, r.snapped, r.checkpointed, r.fault
 	p.snapped, p.sinceSnap, p.committed = wallClock(), 0, r.next
 	if r.snapped != r.next && r.snapped >= 0 {
 		p.sinceSnap = int(r.next - r.snapped)

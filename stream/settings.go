@@ -23,7 +23,7 @@ const comfortable = time.Hour
 // checkSettings holds the settings of a group's topics against what the group needs of them: input that outlives the
 // snapshots, and room for what it writes. A client that may not ask goes on with a warning.
 func (g *Group) checkSettings(ctx context.Context, cl *kgo.Client, r *route) error {
-	configs, err := kadm.NewClient(cl).DescribeTopicConfigs(ctx, r.inputName, r.outputName, r.stateName, r.deadName)
+	configs, err := kadm.NewClient(cl).DescribeTopicConfigs(ctx, r.names()...)
 	var errs []error
 	for _, c := range configs {
 		err = errors.Join(err, c.Err)
@@ -86,7 +86,7 @@ func checkRoom(topic string, have map[string]string, need int32) error {
 // batchBytes is what a batch for a topic may hold before it is compressed: no more than the topic takes.
 func (r *route) batchBytes(topic string) int32 {
 	switch topic {
-	case r.stateName, r.deadName:
+	case r.stateName, r.checkpointName, r.deadName:
 		return deadletter.MaxRecordBytes
 	}
 	return topics.BatchBytes

@@ -26,15 +26,21 @@ const (
 	markerType = "tapewatch.v1.Marker"
 )
 
-// snapshot makes the records of the part's snapshot at its position.
-func (p *part) snapshot(topic string) error {
+// snapshot makes the records of the part's snapshot at its position, and those of a checkpoint when one is due.
+func (p *part) snapshot(r *route) error {
+	topic := r.stateName
 	p.snapshots = p.snapshots[:0]
+	p.whole = p.snappedAt < 0 || p.newDay()
+	if p.whole || p.checkpointed == 0 {
+		p.checkpointed = max(p.checkpointed, p.task.Ticked())
+	}
 	m, err := p.task.Snapshot(p.next, func(key string, state []byte) {
 		p.snapshots = append(p.snapshots, &kgo.Record{Topic: topic, Partition: p.num, Key: []byte(key), Value: state})
 	})
 	if err != nil {
 		return fmt.Errorf("snapshotting partition %d: %w", p.num, err)
 	}
+	m.Checkpointed = int64(p.checkpointed)
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("snapshotting partition %d: %w", p.num, err)
@@ -43,6 +49,9 @@ func (p *part) snapshot(topic string) error {
 		Topic: topic, Partition: p.num, Key: []byte(markerKey), Value: value,
 		Headers: []kgo.RecordHeader{{Key: typeHeader, Value: []byte(markerType)}},
 	})
+	if p.whole {
+		p.checkpoint(r.checkpointName)
+	}
 	return nil
 }
 
@@ -52,7 +61,7 @@ func (p *part) due(now time.Time, every time.Duration, records int) bool {
 	if p.sinceSnap == 0 {
 		return false
 	}
-	return p.snappedAt < 0 || p.sinceSnap >= records || now.Sub(p.snapped) >= every
+	return p.snappedAt < 0 || p.sinceSnap >= records || now.Sub(p.snapped) >= every || p.newDay()
 }
 
 // loaded is what a state partition holds.

@@ -19,14 +19,15 @@ func (g *Group) makeRoute(ctx context.Context, cl *kgo.Client) (*route, error) {
 	r := &route{
 		input: b.Input, output: b.Output, processor: b.Name, kind: b.Kind, encoder: g.options.Encoder,
 		inputName: g.cluster.Topic(b.Input.Name), outputName: g.cluster.Topic(b.Output.Name),
-		stateName: g.cluster.Topic(schemas.StateTopic(b.Name).Name), deadName: g.cluster.Topic(schemas.DeadLetters.Name),
+		stateName: g.cluster.Topic(schemas.StateTopic(b.Name).Name), checkpointName: g.cluster.Topic(schemas.CheckpointTopic(b.Name, b.Input).Name),
+		deadName: g.cluster.Topic(schemas.DeadLetters.Name),
 	}
-	md, err := kadm.NewClient(cl).Metadata(ctx, r.inputName, r.outputName, r.stateName, r.deadName)
+	md, err := kadm.NewClient(cl).Metadata(ctx, r.names()...)
 	if err != nil {
 		return nil, fmt.Errorf("looking up the topics of %s: %w", b.Name, err)
 	}
 	counts := map[string]int32{}
-	for _, name := range []string{r.inputName, r.outputName, r.stateName, r.deadName} {
+	for _, name := range r.names() {
 		t := md.Topics[name]
 		if t.Err != nil {
 			return nil, fmt.Errorf("looking up topic %s (`tapewatch topics apply` creates it): %w", name, t.Err)
@@ -39,11 +40,20 @@ func (g *Group) makeRoute(ctx context.Context, cl *kgo.Client) (*route, error) {
 		return nil, fmt.Errorf("%w: %s has %d partitions and %s has %d: they must be equal, as the state of a partition lies under its number; "+
 			"recreate the state topic and rebuild by replay", ErrRefused, r.stateName, counts[r.stateName], r.inputName, r.inputs)
 	}
+	if counts[r.checkpointName] != r.inputs {
+		return nil, fmt.Errorf("%w: %s has %d partitions and %s has %d: they must be equal, as the checkpoints of a partition lie under its number; "+
+			"recreate it (a replay then begins at the log start)", ErrRefused, r.checkpointName, counts[r.checkpointName], r.inputName, r.inputs)
+	}
 	if b.Kind == processor.Stage && b.Input.Key == b.Output.Key && r.outputs != r.inputs {
 		return nil, fmt.Errorf("%w: %s has %d partitions and %s has %d: a stage that keeps the key needs them equal",
 			ErrRefused, r.outputName, r.outputs, r.inputName, r.inputs)
 	}
 	return r, nil
+}
+
+// names are the topics that the group reads or writes.
+func (r *route) names() []string {
+	return []string{r.inputName, r.outputName, r.stateName, r.checkpointName, r.deadName}
 }
 
 // checkTransactions finds brokers without the second half of KIP-890, where a delayed, retried request can end a later

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 // replayFlags are the flags of replay.
 type replayFlags struct {
 	rangeFlags
+	historyFlags
 
 	processor, in, topic, out, letters string
 	parallel                           int
@@ -30,9 +32,11 @@ func newReplay(a *app) *cobra.Command {
 	var f replayFlags
 	cmd := &cobra.Command{
 		Use: "replay", Short: "Run a processor over a stretch of its topic or a file; the same outputs as live", Args: noArgs,
-		Long: "Runs a processor over its input topic, or over a file that dump wrote, and writes one output in protojson a line. From the\n" +
-			"start of the topic the outputs are byte for byte those that the live group wrote; a replay that starts elsewhere says\n" +
-			"that it is inexact. Nothing is written to Kafka.",
+		Long: "Runs a processor over its input topic, or over a file that dump wrote, and writes one output in protojson a line. Over a topic\n" +
+			"the outputs are byte for byte those that the live group wrote, wherever the stretch begins: the replay starts with the state\n" +
+			"of the group's newest checkpoint before it and follows the configurations that the group ran under. With --own-config, and\n" +
+			"where the group has recorded nothing, it runs today's configuration from no state, and says when that is inexact. Nothing is\n" +
+			"written to Kafka.",
 		Example: "tapewatch replay --processor price_anomaly --out events.jsonl\ntapewatch replay --processor bars --in trades.tape.zst --parallel 4 --out bars.jsonl\ntapewatch replay --processor unusual_volume --in trades.tape.zst --topic market.trades --out events.jsonl",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.load(cmd); err != nil {
@@ -44,7 +48,8 @@ func newReplay(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&f.processor, "processor", "", "processor to run")
 	cmd.Flags().StringVar(&f.in, "in", "", "file to read (.jsonl or .tape.zst, - for .jsonl on standard input) in place of the topic")
 	cmd.Flags().StringVar(&f.topic, "topic", "", "topic to read, the processor's input; with --in another topic of the file, from which the stages in between are run too")
-	f.register(cmd)
+	f.rangeFlags.register(cmd)
+	f.historyFlags.register(cmd)
 	cmd.Flags().StringVar(&f.out, "out", "-", "file of outputs, - for standard output")
 	cmd.Flags().StringVar(&f.letters, "letters", "", "file of the records that the processor refuses")
 	cmd.Flags().IntVar(&f.parallel, "parallel", 0, "partitions at a time; 0 means one per core")
@@ -149,6 +154,9 @@ func (a *app) replaySummary(s *replay.Summary, took time.Duration) error {
 	t := s.Total
 	fmt.Fprintf(a.stderr, "replay %s: %d records (%d ticks, %d late, %d refused) of %d partitions in %v, %.0f a second; %d outputs\n",
 		s.Processor, t.Records, t.Ticks, t.Late, t.Rejected, len(s.Partitions), took.Round(time.Millisecond), float64(t.Records)/took.Seconds(), t.Emitted)
+	for _, note := range s.Notes {
+		fmt.Fprintf(a.stderr, "replay %s: %s\n", s.Processor, note)
+	}
 	for _, why := range s.Inexact {
 		fmt.Fprintf(a.stderr, "replay %s is inexact: %s\n", s.Processor, why)
 	}
@@ -166,24 +174,45 @@ func (a *app) replaySource(f replayFlags, b *processor.Bound) (replay.Source, er
 	if f.topic != "" && f.topic != b.Input.Name && f.topic != a.settings.Kafka.Topic(b.Input.Name) {
 		return nil, usage("flag --topic is %s: it must be %s, the input of %s", f.topic, b.Input.Name, b.Name)
 	}
-	r := replay.TopicRange{Cluster: a.settings.Kafka, Log: a.log}
+	r, err := f.topicRange()
+	if err != nil {
+		return nil, err
+	}
+	r.Cluster, r.Log, r.Recorded = a.settings.Kafka, a.log, f.recorded(a, b.Name)
+	return r, nil
+}
+
+// topicRange is the stretch that the flags name.
+func (f *rangeFlags) topicRange() (r replay.TopicRange, err error) {
 	if f.partition >= 0 {
 		r.Partitions = []int32{f.partition}
 	}
 	now := time.Now()
 	from, err := parsePosition(f.from, now)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	to, err := parsePosition(f.to, now)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	if from.back > 0 || to.back > 0 || from.at == "end" || to.at == "beginning" {
-		return nil, usage("flags --from and --to of replay: they must be beginning, end, an offset or a time")
+		return r, usage("flags --from and --to: they must be beginning, end, an offset or a time")
 	}
 	r.FromOffset, r.ToOffset, r.FromTime, r.ToTime = from.offset, to.offset, recordTime(from.when), recordTime(to.when)
 	return r, nil
+}
+
+// historyFlags say whether a replay follows what the group recorded.
+type historyFlags struct{ own bool }
+
+func (h *historyFlags) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&h.own, "own-config", false, "run the configuration of this process from no state, not what the group recorded; -s processors.NAME… does so too")
+}
+
+// recorded reports whether to follow the group's checkpoints. Who sets something of the processor on the command line wants to see what that does.
+func (h *historyFlags) recorded(a *app, processor string) bool {
+	return !h.own && !slices.ContainsFunc(a.overrides, func(s string) bool { return strings.HasPrefix(s, "processors."+processor+".") })
 }
 
 // recordTime is t on the records' scale; 0 for no time.

@@ -310,7 +310,7 @@ func createTopics(t *testing.T, c cluster.Config, names ...string) {
 	t.Helper()
 	all := []schemas.Topic{schemas.MarketTrades, schemas.Events, schemas.DeadLetters}
 	for _, name := range names {
-		all = append(all, schemas.StateTopic(name))
+		all = append(all, schemas.StateTopic(name), schemas.CheckpointTopic(name, schemas.MarketTrades))
 	}
 	if err := topics.Make(t.Context(), c, partitions, all...); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package processor
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -39,10 +40,18 @@ func (t *Task) Snapshot(next int64, put func(key string, state []byte)) (*schema
 	t.dirty = t.dirty[:0]
 	m := &schemas.Marker{
 		NextOffset: next, Processor: t.bound.Name, ProcessorVersion: t.bound.Version, Config: t.bound.ConfigJSON, Layout: Layout,
-		Sources: t.sourceTimes(), Records: t.stats.Records,
+		Sources: t.sourceTimes(), Records: t.stats.Records, Began: t.began, ConfigSince: t.since,
 	}
 	t.base.next, t.base.marker = next, m
 	return m, nil
+}
+
+// Checkpoint hands the state of every key to put, in key order, as it stood at the last snapshot; with that one's marker it is
+// the whole state.
+func (t *Task) Checkpoint(put func(key string, state []byte)) {
+	for _, key := range slices.Sorted(maps.Keys(t.base.states)) {
+		put(key, t.base.states[key])
+	}
 }
 
 func (in *instance) snapshot(next int64) *schemas.KeyState {
@@ -123,7 +132,7 @@ func (t *Task) Restore(m *schemas.Marker, states map[string][]byte) (ignored int
 		t.base.states[k] = states[k]
 	}
 	t.base.next, t.base.marker = m.NextOffset, m
-	t.stats.Records = m.Records
+	t.stats.Records, t.began, t.since = m.Records, m.Began, m.ConfigSince
 	return ignored, nil
 }
 
@@ -167,13 +176,16 @@ func (t *Task) restoreKey(key string, state []byte) error {
 	return nil
 }
 
-// Rebind goes on under another configuration: every key keeps its state. The runtime does it at the committed offset, after
-// a replay under the marker's configuration.
-func (t *Task) Rebind(b *Bound) error {
+// Rebind goes on under another configuration from the offset at: every key keeps its state. The runtime does it at the committed
+// offset, after a replay under the marker's configuration. A panic that follows rebuilds its key from here.
+func (t *Task) Rebind(b *Bound, at int64) error {
 	if b.Name != t.bound.Name || b.Version != t.bound.Version {
 		return fmt.Errorf("rebinding %s version %d: %s version %d is another processor", t.bound.Name, t.bound.Version, b.Name, b.Version)
 	}
-	t.bound = b
+	if _, err := t.Snapshot(at, func(string, []byte) {}); err != nil {
+		return err
+	}
+	t.bound, t.since = b, at
 	for _, in := range t.instances {
 		state := in.proc.AppendState(nil)
 		in.use(b.make(in.key))

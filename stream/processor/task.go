@@ -61,6 +61,15 @@ type Stats struct {
 	Run uint64
 }
 
+// Since returns what was counted after earlier counts of the same task; Run is that of now.
+func (s Stats) Since(before Stats) Stats {
+	return Stats{
+		Records: s.Records - before.Records, Ticks: s.Ticks - before.Ticks, Gaps: s.Gaps - before.Gaps, Late: s.Late - before.Late,
+		Duplicates: s.Duplicates - before.Duplicates, Rejected: s.Rejected - before.Rejected, Emitted: s.Emitted - before.Emitted,
+		Steps: s.Steps - before.Steps, Run: s.Run,
+	}
+}
+
 // History reads the task's input again, offsets from..to (exclusive), and hands each record to fn. A task asks for it only
 // after a panic.
 type History func(from, to int64, fn func(Input)) error
@@ -80,6 +89,8 @@ type Task struct {
 	dirty     []*instance
 	stats     Stats
 	ticked    schemas.Time
+	began     int64 // offset of the first record, when there was no state
+	since     int64 // offset from which on bound is in force
 
 	offset  int64 // of the record in hand
 	emitted int   // outputs of the call in hand
@@ -91,7 +102,7 @@ type Task struct {
 // NewTask makes the task of one partition that starts reading at offset start.
 func NewTask(b *Bound, partition int32, start int64, policy TimePolicy, sink Sink, history History) *Task {
 	return &Task{
-		bound: b, partition: partition, policy: policy, sink: sink, history: history,
+		bound: b, began: start, since: start, partition: partition, policy: policy, sink: sink, history: history,
 		instances: map[string]*instance{}, clocks: map[string]*clock{}, skip: map[poisonAt]bool{},
 		base: base{next: start, states: map[string][]byte{}},
 	}

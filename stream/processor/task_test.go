@@ -380,7 +380,7 @@ func TestTaskRebind(t *testing.T) {
 	for _, i := range in[:3] {
 		task.Process(i)
 	}
-	if err := task.Rebind(bound(t, `{"scale":100}`)); err != nil {
+	if err := task.Rebind(bound(t, `{"scale":100}`), 0); err != nil {
 		t.Fatal(err)
 	}
 	for _, i := range in[3:] {

@@ -2,11 +2,14 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
 
@@ -23,6 +26,9 @@ type Options struct {
 	Log     *slog.Logger
 	// Bound is the processor with its configuration; its output must be events.
 	Bound *processor.Bound
+	// Range bounds the input: its partitions, offsets and times; its zero is all that the group has committed. Cluster, Log and Until
+	// are not read.
+	Range replay.TopicRange
 	// Parallel is how many partitions are replayed at a time; 0 means one per core.
 	Parallel int
 	// Policy must be the live runtime's.
@@ -41,11 +47,14 @@ type Report struct {
 	Input               uint64
 	Replayed, Committed int
 	Differences         int
-	// Inexact says why differences need not be faults.
-	Inexact []string
+	// Inexact says why differences need not be faults; Notes what else a reader should know.
+	Inexact, Notes []string
 }
 
-// Run replays all that the group has committed, and compares. The group may be running: what it commits meanwhile is left out.
+// ErrIdle is wrapped when the group has committed nothing.
+var ErrIdle = errors.New("there is nothing to compare")
+
+// Run replays what the group has committed, and compares. The group may be running: what it commits meanwhile is left out.
 func Run(ctx context.Context, o Options) (Report, error) {
 	r := Report{Processor: o.Bound.Name}
 	if o.Bound.Output.Name != schemas.Events.Name {
@@ -61,10 +70,11 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if err != nil {
 		return r, err
 	}
+	o.Range.Cluster, o.Range.Log, o.Range.Until = o.Cluster, o.Log, until
 	var replayed []*schemas.Event
 	summary, err := replay.Run(ctx, replay.Options{
 		Bound: o.Bound, Parallel: o.Parallel, Policy: o.Policy, SchemaTypes: o.SchemaTypes,
-		From: replay.TopicRange{Cluster: o.Cluster, Log: o.Log, Until: until},
+		From: o.Range,
 		Out: func(out replay.Output) error {
 			if e, ok := out.Message.(*schemas.Event); ok {
 				replayed = append(replayed, e)
@@ -79,16 +89,16 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if err != nil {
 		return r, err
 	}
-	from := map[int32]int64{}
+	ran := map[int32]replay.PartitionSummary{}
 	for _, p := range summary.Partitions {
-		from[p.Partition] = p.First
+		ran[p.Partition] = p
 	}
 	events = slices.DeleteFunc(events, func(e *schemas.Event) bool {
-		p, at := e.Position.GetPartition(), e.Position.GetOffset()
-		return at < from[p] || at >= until[p]
+		p, at := ran[e.Position.GetPartition()], e.Position.GetOffset()
+		return at < p.First || at >= p.Next
 	})
 	r.Input, r.Replayed, r.Committed = summary.Total.Records, len(replayed), len(events)
-	r.Inexact = slices.Concat(summary.Inexact, configurations(o.Bound, events))
+	r.Inexact, r.Notes = slices.Concat(summary.Inexact, configurations(o.Bound.Version, summary.Ran, events)), summary.Notes
 	Compare(replayed, events, func(d Difference) {
 		r.Differences++
 		o.Tell(d)
@@ -103,7 +113,7 @@ func committedInput(ctx context.Context, o Options, admin *kadm.Client) (map[int
 	if err == nil {
 		err = offsets.Error()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, fmt.Errorf("fetching the offsets of group %s: %w", group, err)
 	}
 	until := map[int32]int64{}
@@ -111,7 +121,7 @@ func committedInput(ctx context.Context, o Options, admin *kadm.Client) (map[int
 		until[p] = max(at.At, 0)
 	}
 	if len(until) == 0 {
-		return nil, fmt.Errorf("group %s has committed nothing of %s: it must have run: start it with `tapewatch detect %s`", group, topic, o.Bound.Name)
+		return nil, fmt.Errorf("%w: group %s has committed nothing of %s: it must have run: start it with `tapewatch detect %s`", ErrIdle, group, topic, o.Bound.Name)
 	}
 	return until, nil
 }
@@ -154,16 +164,16 @@ func Events(ctx context.Context, c cluster.Config, admin *kadm.Client, b *proces
 	return events, ends, nil
 }
 
-// configurations says which events were made by another version or configuration than the one that the replay runs.
-func configurations(b *processor.Bound, events []*schemas.Event) []string {
+// configurations says which events were made by another version or configuration than those that the replay ran.
+func configurations(version uint32, ran []string, events []*schemas.Event) []string {
 	n := 0
 	for _, e := range events {
-		if e.ConfigHash != b.ConfigHash || e.DetectorVersion != b.Version {
+		if e.DetectorVersion != version || !slices.Contains(ran, e.ConfigHash) {
 			n++
 		}
 	}
 	if n == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("%d events were made by another configuration or version than %s, version %d, which the replay runs throughout", n, b.ConfigHash, b.Version)}
+	return []string{fmt.Sprintf("%d events were made by another configuration or version than the replay ran (%s, version %d)", n, strings.Join(ran, ", "), version)}
 }

@@ -21,20 +21,28 @@ type run struct {
 
 	mu    sync.Mutex // guards what follows while lanes are made
 	lanes map[int32]*lane
-	// inexact and badLines are written by the source only.
-	inexact  []string
-	badLines int
+	// What follows is written by the source only.
+	inexact, notes []string
+	badLines       int
 }
 
 // lane is one partition on its way through its task. One goroutine at a time uses it.
 type lane struct {
-	partition   int32
+	partition int32
+	// first is the offset of the first record whose outputs count, next the one after the last record.
 	first, next int64
-	task        *processor.Task
-	bound       *processor.Bound
-	out         *collector
-	pending     []Output // of the record in hand
-	kept        keeper
+	// While warming, records before first only bring the state forward; before is what the task had counted when that ended.
+	warming bool
+	before  processor.Stats
+	// turns are changes of configuration still to come, ran the configurations so far.
+	turns []turn
+	ran   []*processor.Bound
+
+	task    *processor.Task
+	bound   *processor.Bound
+	out     *collector
+	pending []Output // of the record in hand
+	kept    keeper
 }
 
 // lane returns the lane of a partition that begins at an offset.
@@ -43,12 +51,30 @@ func (r *run) lane(partition int32, first int64) *lane {
 	defer r.mu.Unlock()
 	l := r.lanes[partition]
 	if l == nil {
-		l = &lane{partition: partition, first: first, next: first, bound: r.Bound, out: r.out}
-		l.task = processor.NewTask(r.Bound, partition, first, r.Policy, l, l.kept.history)
-		l.task.SchemaTypes(r.SchemaTypes)
+		l = r.newLane(partition, first, first, r.Bound)
 		r.lanes[partition] = l
 	}
 	return l
+}
+
+func (r *run) newLane(partition int32, begin, first int64, b *processor.Bound) *lane {
+	l := &lane{partition: partition, first: first, next: first, bound: b, ran: []*processor.Bound{b}, out: r.out}
+	l.task = processor.NewTask(b, partition, begin, r.Policy, l, l.kept.history)
+	l.task.SchemaTypes(r.SchemaTypes)
+	return l
+}
+
+// laneOf is lane for a partition of which the group has recorded a past.
+func (r *run) laneOf(partition int32, first int64, h *past) (*lane, error) {
+	if h == nil {
+		return r.lane(partition, first), nil
+	}
+	l := r.newLane(partition, h.begin, first, h.bound)
+	r.mu.Lock()
+	r.lanes[partition] = l
+	r.mu.Unlock()
+	err := l.resume(h)
+	return l, err
 }
 
 // process runs a batch through the task, and owns it from then on.
@@ -56,18 +82,34 @@ func (l *lane) process(b *tape.Batch) error {
 	l.kept.add(b)
 	for i := range b.Records {
 		rec := &b.Records[i]
+		if len(l.turns) > 0 {
+			if err := l.turn(rec.Offset); err != nil {
+				return err
+			}
+		}
+		if l.warming && rec.Offset >= l.first {
+			l.warming, l.before = false, l.task.Stats()
+		}
 		l.task.Process(input(rec))
 		l.next = rec.Offset + 1
-		if len(l.pending) > 0 {
+		if len(l.pending) > 0 && !l.warming {
 			err := l.out.put(l.partition, l.pending)
-			clear(l.pending)
-			l.pending = l.pending[:0]
 			if err != nil {
 				return err
 			}
 		}
+		clear(l.pending)
+		l.pending = l.pending[:0]
 	}
 	return l.kept.forget(l.task, l.next)
+}
+
+// stats are the task's counts of the records that count.
+func (l *lane) stats() processor.Stats {
+	if l.warming {
+		return processor.Stats{}
+	}
+	return l.task.Stats().Since(l.before)
 }
 
 func input(r *tape.Record) processor.Input {

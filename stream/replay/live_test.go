@@ -14,45 +14,16 @@ import (
 	"github.com/tapewatch/tapewatch/stream"
 	"github.com/tapewatch/tapewatch/stream/cluster"
 	"github.com/tapewatch/tapewatch/stream/processor"
+	"github.com/tapewatch/tapewatch/stream/streamtest"
 	"github.com/tapewatch/tapewatch/stream/topics"
 )
 
 // live runs a processor's group until it has committed all of its input.
 func live(t *testing.T, c cluster.Config, b *processor.Bound) {
 	t.Helper()
-	client, err := kgo.NewClient(c.Options(nil)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	group, err := stream.NewGroup(stream.GroupOptions{Bound: b, Cluster: c, Config: stream.Defaults(), Leave: true})
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- group.Run(ctx) }()
-	admin := kadm.NewClient(client)
-	for ctx.Err() == nil {
-		ends, err := admin.ListCommittedOffsets(ctx, c.Topic(b.Input.Name))
-		if err != nil {
-			break
-		}
-		done := true
-		committed, err := admin.FetchOffsets(ctx, c.Group(b.Name))
-		ends.Each(func(o kadm.ListedOffset) {
-			// The last offset may be the mark of the transaction that wrote the input.
-			have, ok := committed.Lookup(o.Topic, o.Partition)
-			done = done && ok && have.At >= o.Offset-1
-		})
-		if err == nil && done {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	cancel()
-	if err := <-ended; err != nil {
+	if err := streamtest.CatchUp(ctx, c, b); err != nil {
 		t.Fatal(err)
 	}
 }

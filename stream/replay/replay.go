@@ -49,7 +49,7 @@ type Output struct {
 // PartitionSummary says what became of one partition.
 type PartitionSummary struct {
 	Partition int32
-	// First is the offset that the replay began at, Next the one after its last record.
+	// First is the offset of the first record that counts, Next the one after the last.
 	First, Next int64
 	processor.Stats
 }
@@ -60,8 +60,13 @@ type Summary struct {
 	Partitions []PartitionSummary
 	// Total sums the partitions.
 	Total processor.Stats
-	// Inexact says why the outputs may differ from the live ones; empty for a replay from the start of the log.
+	// Inexact says why the outputs may differ from the live ones; empty for a replay from the start of the log, or from what the
+	// group recorded.
 	Inexact []string
+	// Notes say what else a reader should know: a beginning that had to move, another configuration than the one asked for.
+	Notes []string
+	// Ran holds the hashes of the configurations that ran.
+	Ran []string
 	// BadLines counts lines of a file that were left out.
 	BadLines int
 }
@@ -98,10 +103,16 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 }
 
 func (r *run) summary() Summary {
-	s := Summary{Processor: r.Bound.Name, Inexact: r.inexact, BadLines: r.badLines}
+	s := Summary{Processor: r.Bound.Name, Inexact: r.inexact, Notes: r.notes, BadLines: r.badLines}
 	for _, l := range r.lanes {
-		s.Partitions = append(s.Partitions, PartitionSummary{Partition: l.partition, First: l.first, Next: l.next, Stats: l.task.Stats()})
+		s.Partitions = append(s.Partitions, PartitionSummary{Partition: l.partition, First: l.first, Next: l.next, Stats: l.stats()})
+		for _, b := range l.ran {
+			if !slices.Contains(s.Ran, b.ConfigHash) {
+				s.Ran = append(s.Ran, b.ConfigHash)
+			}
+		}
 	}
+	slices.Sort(s.Ran)
 	slices.SortFunc(s.Partitions, func(a, b PartitionSummary) int { return int(a.Partition) - int(b.Partition) })
 	s.sum()
 	return s

@@ -29,12 +29,17 @@ type TopicRange struct {
 	Until map[int32]int64
 	// FromTime and ToTime (exclusive) are times of publication; 0 means no bound. They go before offsets.
 	FromTime, ToTime schemas.Time
+	// Recorded makes the outputs those of the group itself: each partition begins with the state of the newest checkpoint before the
+	// range, and goes through the configurations that the group ran under. Without it, and where the group has recorded nothing, a
+	// partition begins at the range with no state.
+	Recorded bool
 }
 
-// part is one partition's bounds, [from, to).
+// part is one partition's bounds, [from, to), in a log that begins at start, and what its group has recorded.
 type part struct {
-	partition int32
-	from, to  int64
+	partition       int32
+	start, from, to int64
+	past            *past
 }
 
 // batchRecords is how many fetched records make a batch.
@@ -42,11 +47,16 @@ const batchRecords = 2048
 
 // feed reads the partitions, Parallel at a time, lowest first.
 func (t TopicRange) feed(ctx context.Context, r *run) error {
-	parts, inexact, err := t.parts(ctx, r.Bound.Input)
+	parts, err := t.parts(ctx, r.Bound.Input)
 	if err != nil {
 		return err
 	}
-	r.inexact = inexact
+	if t.Recorded {
+		if err := t.recall(ctx, r, parts); err != nil {
+			return err
+		}
+	}
+	r.remark(parts)
 	order := make([]int32, 0, len(parts))
 	for _, p := range parts {
 		order = append(order, p.partition)
@@ -67,10 +77,17 @@ func (t TopicRange) feed(ctx context.Context, r *run) error {
 
 // read runs one partition through its lane.
 func (t TopicRange) read(ctx context.Context, r *run, p part) error {
-	l := r.lane(p.partition, p.from)
+	begin := p.from
+	if p.past != nil {
+		begin = p.past.begin
+	}
+	l, err := r.laneOf(p.partition, p.from, p.past)
+	if err != nil || p.from >= p.to {
+		return err
+	}
 	topic := r.Bound.Input
 	b := &tape.Batch{Topic: topic.Name, Partition: p.partition}
-	err := stream.ReadRange(ctx, t.Cluster, t.Cluster.Topic(topic.Name), p.partition, p.from, p.to, func(rec *kgo.Record) error {
+	err = stream.ReadRange(ctx, t.Cluster, t.Cluster.Topic(topic.Name), p.partition, begin, p.to, func(rec *kgo.Record) error {
 		b.Records = append(b.Records, convert(topic, rec))
 		if len(b.Records) < batchRecords {
 			return nil
@@ -95,23 +112,62 @@ func convert(topic schemas.Topic, rec *kgo.Record) tape.Record {
 	return tape.Record{Offset: rec.Offset, Key: rec.Key, Value: rec.Value, Type: typ, ContentType: content}
 }
 
-// parts resolves the bounds of every partition, and says what makes a replay of them inexact.
-func (t TopicRange) parts(ctx context.Context, topic schemas.Topic) (parts []part, inexact []string, err error) {
+// recall reads what the group has recorded of each partition. The range begins no earlier than that can be told exactly.
+func (t TopicRange) recall(ctx context.Context, r *run, parts []part) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.Parallel)
+	for i := range parts {
+		group.Go(func() error {
+			h, err := t.recorded(ctx, r.Bound, parts[i])
+			parts[i].past = h
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("looking for the checkpoints of %s: %w", r.Bound.Name, err)
+	}
+	return nil
+}
+
+// remark moves beginnings forward to where outputs are exact, and says what a reader must know of each partition.
+func (r *run) remark(parts []part) {
+	other := false
+	for i := range parts {
+		p := &parts[i]
+		switch {
+		case p.past == nil && p.from > 0:
+			r.inexact = append(r.inexact, fmt.Sprintf("partition %d starts at offset %d (the log at %d)", p.partition, p.from, p.start))
+		case p.past != nil:
+			if p.past.begin > p.from {
+				r.notes = append(r.notes, fmt.Sprintf("partition %d: begins at offset %d, not %d: the state of the group before that is not known (the log begins at %d)", p.partition, p.past.begin, p.from, p.start))
+				p.from = p.past.begin
+			}
+			r.inexact = append(r.inexact, p.past.inexact...)
+			other = other || p.past.last().ConfigHash != r.Bound.ConfigHash
+		}
+	}
+	if other {
+		r.notes = append(r.notes, "follows the configurations that the group recorded, of which the last is another than that of this process")
+	}
+}
+
+// parts resolves the bounds of every partition.
+func (t TopicRange) parts(ctx context.Context, topic schemas.Topic) (parts []part, err error) {
 	client, err := kgo.NewClient(t.Cluster.Options(t.Log)...)
 	if err != nil {
-		return nil, nil, fmt.Errorf("connecting to Kafka: %w", err)
+		return nil, fmt.Errorf("connecting to Kafka: %w", err)
 	}
 	defer client.Close()
 	k := known{topic: t.Cluster.Topic(topic.Name), admin: kadm.NewClient(client)}
 	if err := k.ask(ctx, t); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, n := range sortedKeys(k.starts) {
 		if len(t.Partitions) > 0 && !slices.Contains(t.Partitions, n) {
 			continue
 		}
 		start, end := k.starts[n].Offset, k.ends[n].Offset
-		p := part{n, max(start, t.FromOffset), end}
+		p := part{partition: n, start: start, from: max(start, t.FromOffset), to: end}
 		if t.FromTime > 0 {
 			p.from = max(start, k.fromTime[n].Offset)
 		}
@@ -124,15 +180,12 @@ func (t TopicRange) parts(ctx context.Context, topic schemas.Topic) (parts []par
 		if t.Until != nil {
 			p.to = min(p.to, t.Until[n])
 		}
-		if p.from > 0 {
-			inexact = append(inexact, fmt.Sprintf("partition %d starts at offset %d (the log at %d)", n, p.from, start))
-		}
 		parts = append(parts, p)
 	}
 	if len(parts) < len(t.Partitions) {
-		return nil, nil, fmt.Errorf("%s has partitions 0 to %d: %v were asked for", k.topic, len(k.starts)-1, t.Partitions)
+		return nil, fmt.Errorf("%s has partitions 0 to %d: %v were asked for", k.topic, len(k.starts)-1, t.Partitions)
 	}
-	return parts, inexact, nil
+	return parts, nil
 }
 
 // known is what the brokers say of a topic's offsets, by partition.

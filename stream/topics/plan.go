@@ -124,10 +124,10 @@ func compare(c cluster.Config, cfg Config, t schemas.Topic, have kadm.TopicDetai
 	return s, nil
 }
 
-// partitions returns the count that a topic must have: a state topic follows its input as it is on the cluster.
+// partitions returns the count that a topic must have: a topic of state follows its input as it is on the cluster.
 func partitions(c cluster.Config, cfg Config, t schemas.Topic, have kadm.TopicDetails) int32 {
-	if in, ok := inputOf(t); ok && have.Has(c.Topic(in)) {
-		return int32(len(have[c.Topic(in)].Partitions))
+	if d := ownerOf(t); d != nil && have.Has(c.Topic(d.Input.Name)) {
+		return int32(len(have[c.Topic(d.Input.Name)].Partitions))
 	}
 	if cfg.Partitions > 0 && t.Partitions > 1 {
 		return cfg.Partitions
@@ -136,9 +136,9 @@ func partitions(c cluster.Config, cfg Config, t schemas.Topic, have kadm.TopicDe
 }
 
 func explain(c cluster.Config, t schemas.Topic, have, want int32) string {
-	if in, ok := inputOf(t); ok {
-		return fmt.Sprintf("it has %d partitions and its input %s has %d: snapshots lie on the partition number of their input. Stop %s, delete %s and let it be rebuilt by replay",
-			have, c.Topic(in), want, strings.TrimPrefix(t.Name, statePrefix), c.Topic(t.Name))
+	if d := ownerOf(t); d != nil {
+		return fmt.Sprintf("it has %d partitions and its input %s has %d: the state of a partition lies under its number. Stop %s, delete %s and let it be rebuilt by replay",
+			have, c.Topic(d.Input.Name), want, d.Name, c.Topic(t.Name))
 	}
 	return fmt.Sprintf("it has %d partitions, it must have %d: another count moves keys to other partitions and breaks the order of their records. "+
 		"Set topics.partitions to %d to keep it, or create the topics anew under another kafka.prefix and ingest again", have, want, have)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -52,16 +51,16 @@ func (c Config) minInsync() int {
 // when a replica is away for longer, and aborted state would then read as committed.
 const StateRetention = 7 * 24 * time.Hour
 
-// All returns every topic that tapewatch uses: the catalogue, and the state topic of each registered processor, with as many
+// All returns every topic that tapewatch uses: the catalogue, and the state and checkpoint topics of each registered processor, with as many
 // partitions as its input.
 func All() []schemas.Topic {
 	all := schemas.Catalogue()
 	for _, d := range processor.All() {
-		t := schemas.StateTopic(d.Name)
+		state, checkpoints := schemas.StateTopic(d.Name), schemas.CheckpointTopic(d.Name, d.Input)
 		if in, err := schemas.TopicByName(d.Input.Name); err == nil {
-			t.Partitions = in.Partitions
+			state.Partitions, checkpoints.Partitions = in.Partitions, in.Partitions
 		}
-		all = append(all, t)
+		all = append(all, state, checkpoints)
 	}
 	return all
 }
@@ -72,7 +71,7 @@ type setting struct{ key, value string }
 // BatchBytes is the largest batch of a topic, Kafka's own default: its dead letter must fit deadletter.BatchBytes.
 const BatchBytes = 1<<20 + 12
 
-// settings returns what a topic must have. The dead letters and the snapshots may be larger than a usual record.
+// settings returns what a topic must have. Dead letters and states may be larger than a usual record.
 func (c Config) settings(t schemas.Topic) []setting {
 	var out []setting
 	ms := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -83,7 +82,7 @@ func (c Config) settings(t schemas.Topic) []setting {
 		out = append(out, setting{"cleanup.policy", "delete"}, setting{"retention.ms", ms(t.Retention)})
 	}
 	largest := BatchBytes
-	if t.Name == schemas.DeadLetters.Name || isState(t) {
+	if t.Name == schemas.DeadLetters.Name || ownerOf(t) != nil {
 		largest = deadletter.MaxRecordBytes
 	}
 	out = append(out, setting{"max.message.bytes", strconv.Itoa(largest)})
@@ -93,21 +92,15 @@ func (c Config) settings(t schemas.Topic) []setting {
 	return out
 }
 
-const statePrefix = "state."
-
-func isState(t schemas.Topic) bool { return strings.HasPrefix(t.Name, statePrefix) }
-
-// inputOf returns the topic whose partition count a state topic shares.
-func inputOf(t schemas.Topic) (string, bool) {
-	name, ok := strings.CutPrefix(t.Name, statePrefix)
-	if !ok {
-		return "", false
+// ownerOf returns the processor whose snapshots or checkpoints a topic holds; nil for other topics. The topic shares the
+// partition count of the processor's input.
+func ownerOf(t schemas.Topic) *processor.Definition {
+	for _, d := range processor.All() {
+		if t.Name == schemas.StateTopic(d.Name).Name || t.Name == schemas.CheckpointTopic(d.Name, d.Input).Name {
+			return d
+		}
 	}
-	d, err := processor.Lookup(name)
-	if err != nil {
-		return "", false
-	}
-	return d.Input.Name, true
+	return nil
 }
 
 // ErrRefused is wrapped when a plan has steps that must not be done.

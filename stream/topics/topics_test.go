@@ -84,7 +84,7 @@ func settingsOf(t *testing.T, c cluster.Config, topic string) map[string]string 
 func check(t *testing.T, c cluster.Config) {
 	t.Helper()
 	first := plan(t, c, Config{})
-	if len(first.Steps) != len(schemas.Catalogue())+len(processor.All()) || !first.Changes() || !strings.Contains(first.String(), "+ t.market.trades, 8 partitions\n    cleanup.policy = delete\n") {
+	if len(first.Steps) != len(schemas.Catalogue())+2*len(processor.All()) || !first.Changes() || !strings.Contains(first.String(), "+ t.market.trades, 8 partitions\n    cleanup.policy = delete\n") {
 		t.Fatalf("the plan for a new cluster is\n%s", first)
 	}
 	if err := first.Apply(t.Context()); err != nil {
@@ -93,8 +93,10 @@ func check(t *testing.T, c cluster.Config) {
 	for topic, want := range map[string]map[string]string{
 		"market.trades": {"cleanup.policy": "delete", "retention.ms": "7776000000"},
 		"state.idle":    {"cleanup.policy": "compact", "delete.retention.ms": "604800000", "max.message.bytes": "5242880"},
-		"dlq":           {"cleanup.policy": "delete", "max.message.bytes": "5242880"},
-		"health":        {"cleanup.policy": "compact", "max.message.bytes": "1048588"},
+		// As long as the bars that idle reads.
+		"checkpoints.idle": {"cleanup.policy": "delete", "retention.ms": "31536000000", "max.message.bytes": "5242880"},
+		"dlq":              {"cleanup.policy": "delete", "max.message.bytes": "5242880"},
+		"health":           {"cleanup.policy": "compact", "max.message.bytes": "1048588"},
 	} {
 		have := settingsOf(t, c, topic)
 		for k, v := range want {
