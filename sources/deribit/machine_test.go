@@ -118,7 +118,7 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
-// What goes out: subscriptions in parts, the lists of inverse contracts once for each base, a resubscription for a book. The
+// What goes out: subscriptions in parts, those of inverse contracts apart, the lists of inverse contracts once for each base, a resubscription for a book. The
 // requests name the streams that are expected.
 func TestRequests(t *testing.T) {
 	c := Defaults()
@@ -129,6 +129,9 @@ func TestRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
+	if len(s.Connections) == 2 && (s.Connections[0].Counts || !s.Connections[1].Counts || !s.Gets[0].Lists) {
+		t.Error("the connection of inverse contracts, and it alone, waits for their list")
+	}
 	for _, conn := range s.Connections {
 		got = append(got, conn.URL+" "+string(conn.Send[0]))
 	}
@@ -139,8 +142,8 @@ func TestRequests(t *testing.T) {
 		got = append(got, string(r))
 	}
 	want := []string{
-		`wss://www.deribit.com/ws/api/v2 {"jsonrpc":"2.0","id":1,"method":"public/subscribe","params":{"channels":["book.BTC-PERPETUAL.100ms","ticker.BTC-PERPETUAL.100ms","book.BTC-24SEP21.100ms","ticker.BTC-24SEP21.100ms","book.ETH-30JUL21-2800-C.100ms"]}}`,
-		`wss://www.deribit.com/ws/api/v2 {"jsonrpc":"2.0","id":1,"method":"public/subscribe","params":{"channels":["ticker.ETH-30JUL21-2800-C.100ms","book.SOL_USDC-PERPETUAL.100ms","ticker.SOL_USDC-PERPETUAL.100ms","platform_state"]}}`,
+		`wss://www.deribit.com/ws/api/v2 {"jsonrpc":"2.0","id":1,"method":"public/subscribe","params":{"channels":["book.ETH-30JUL21-2800-C.100ms","ticker.ETH-30JUL21-2800-C.100ms","book.SOL_USDC-PERPETUAL.100ms","ticker.SOL_USDC-PERPETUAL.100ms","platform_state"]}}`,
+		`wss://www.deribit.com/ws/api/v2 {"jsonrpc":"2.0","id":1,"method":"public/subscribe","params":{"channels":["book.BTC-PERPETUAL.100ms","ticker.BTC-PERPETUAL.100ms","book.BTC-24SEP21.100ms","ticker.BTC-24SEP21.100ms"]}}`,
 		`https://www.deribit.com/api/v2/public/get_instruments?currency=BTC&kind=future&expired=false`,
 		`{"jsonrpc":"2.0","id":1,"method":"public/unsubscribe","params":{"channels":["book.BTC-PERPETUAL.100ms"]}}`,
 		`{"jsonrpc":"2.0","id":1,"method":"public/subscribe","params":{"channels":["book.BTC-PERPETUAL.100ms"]}}`,
@@ -156,14 +159,14 @@ func TestRequests(t *testing.T) {
 		expected = append(expected, s.Streams(capture.Frame{Kind: capture.Send, Data: conn.Send[0]})...)
 	}
 	streams := []venue.Stream{
-		{Symbol: "BTC-PERPETUAL", Channel: venue.Book},
-		{Symbol: "BTC-PERPETUAL", Channel: venue.Marks},
-		{Symbol: "BTC-24SEP21", Channel: venue.Book},
-		{Symbol: "BTC-24SEP21", Channel: venue.Marks},
 		{Symbol: "ETH-30JUL21-2800-C", Channel: venue.Book},
 		{Symbol: "ETH-30JUL21-2800-C", Channel: venue.Options},
 		{Symbol: "SOL_USDC-PERPETUAL", Channel: venue.Book},
 		{Symbol: "SOL_USDC-PERPETUAL", Channel: venue.Marks},
+		{Symbol: "BTC-PERPETUAL", Channel: venue.Book},
+		{Symbol: "BTC-PERPETUAL", Channel: venue.Marks},
+		{Symbol: "BTC-24SEP21", Channel: venue.Book},
+		{Symbol: "BTC-24SEP21", Channel: venue.Marks},
 	}
 	if diff := cmp.Diff(streams, expected); diff != "" {
 		t.Errorf("streams (-want +got):\n%s", diff)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,9 @@ const interval = ".100ms"
 // pingEvery is how often a connection shows that it lives. The venue asks for no answers (test_request) unless it is told
 // to by set_heartbeat.
 const pingEvery = 20 * time.Second
+
+// listEvery is how often contracts are listed again: dated ones come and go.
+const listEvery = time.Hour
 
 // Spec describes the venue.
 func (c Config) Spec() (*venue.Spec, error) {
@@ -51,29 +55,29 @@ func contracts(symbol string) bool {
 
 // connect adds the connections that carry all configured streams, and the lists of inverse contracts.
 func (c Config) connect(s *venue.Spec) error {
-	names, err := c.names(s)
+	names, counted, err := c.names(s)
 	if err != nil {
 		return err
 	}
-	if len(names) == 0 && c.Play == "" && len(c.Symbols) > 0 {
+	if len(names)+len(counted) == 0 && c.Play == "" && len(c.Symbols) > 0 {
 		return fmt.Errorf("deribit.channels is %q: it must name at least one that the symbols have, of %v", c.Channels, channels)
 	}
 	address := streamURL
 	if c.StreamURL != "" {
 		address = c.StreamURL
 	}
-	for len(names) > 0 {
-		n := min(len(names), c.StreamsPerConn)
-		s.Connections = append(s.Connections, venue.Connection{
-			URL: address, Send: [][]byte{request("public/subscribe", names[:n])}, Ping: request("public/test", nil), PingEvery: pingEvery,
-		})
-		names = names[n:]
+	for i, list := range [][]string{names, counted} {
+		for part := range slices.Chunk(list, max(c.StreamsPerConn, 1)) {
+			s.Connections = append(s.Connections, venue.Connection{
+				URL: address, Send: [][]byte{request("public/subscribe", part)}, Ping: request("public/test", nil), PingEvery: pingEvery, Counts: i == 1,
+			})
+		}
 	}
 	return nil
 }
 
-// names lists the venue's channels.
-func (c Config) names(s *venue.Spec) (names []string, err error) {
+// names lists the venue's channels, those of contracts that count dollars apart.
+func (c Config) names(s *venue.Spec) (names, counted []string, err error) {
 	rest, listed := restURL, map[string]bool{}
 	if c.RestURL != "" {
 		rest = c.RestURL
@@ -81,18 +85,22 @@ func (c Config) names(s *venue.Spec) (names []string, err error) {
 	for _, symbol := range c.Symbols {
 		v, err := venueSymbol(symbol)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		k, err := parse(v)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if k.inverse() && !listed[k.base] {
 			listed[k.base] = true
-			s.Gets = append(s.Gets, venue.Get{URL: rest + "/api/v2/public/get_instruments?currency=" + k.base + "&kind=future&expired=false"})
+			s.Gets = append(s.Gets, venue.Get{URL: rest + "/api/v2/public/get_instruments?currency=" + k.base + "&kind=future&expired=false", Every: listEvery, Lists: true})
 		}
 		for _, channel := range c.Channels {
-			if name := channelOf(channel, v, k.option()); name != "" {
+			switch name := channelOf(channel, v, k.option()); {
+			case name == "":
+			case k.inverse():
+				counted = append(counted, name)
+			default:
 				names = append(names, name)
 			}
 		}
@@ -102,7 +110,7 @@ func (c Config) names(s *venue.Spec) (names []string, err error) {
 			names = append(names, "platform_state")
 		}
 	}
-	return names, nil
+	return names, counted, nil
 }
 
 // channelOf is the venue's channel of an instrument, empty where it has none. The ticker of an option has its quote and

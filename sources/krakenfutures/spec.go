@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/capture"
@@ -17,6 +18,9 @@ const (
 	streamURL = "wss://futures.kraken.com/ws/v1"
 	restURL   = "https://futures.kraken.com"
 )
+
+// listEvery is how often contracts are listed again: dated ones come and go.
+const listEvery = time.Hour
 
 // Spec describes the market.
 func (c Config) Spec() (*venue.Spec, error) {
@@ -67,11 +71,11 @@ func (c Config) connect(s *venue.Spec) error {
 	if c.RestURL != "" {
 		rest = c.RestURL
 	}
-	s.Gets = []venue.Get{{URL: rest + "/derivatives/api/v3/instruments"}}
+	s.Gets = []venue.Get{{URL: rest + "/derivatives/api/v3/instruments", Every: listEvery, Lists: true}}
 	for len(products) > 0 && len(names) > 0 {
 		n := min(len(products), max(c.StreamsPerConn/len(names), 1))
 		// The heartbeat shows that a connection lives on which nothing trades.
-		conn := venue.Connection{URL: address, Send: [][]byte{request("subscribe", "heartbeat", nil)}}
+		conn := venue.Connection{URL: address, Counts: true, Send: [][]byte{request("subscribe", "heartbeat", nil)}}
 		for _, feed := range names {
 			conn.Send = append(conn.Send, request("subscribe", feed, products[:n]))
 		}

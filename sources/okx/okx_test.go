@@ -312,20 +312,22 @@ func TestConnections(t *testing.T) {
 	c := Defaults()
 	c.Symbols = []string{"BTC-USDT", "BTC-USDT-PERP"}
 	s, err := c.Spec()
-	if err != nil || len(s.Connections) != 1 || len(s.Gets) != 1 || s.Gets[0].URL != "https://www.okx.com/api/v5/public/instruments?instType=SWAP" {
+	if err != nil || len(s.Connections) != 2 || s.Connections[0].Counts || !s.Connections[1].Counts || len(s.Gets) != 1 || !s.Gets[0].Lists || s.Gets[0].URL != "https://www.okx.com/api/v5/public/instruments?instType=SWAP" {
 		t.Fatalf("%v, %v, %v", s.Connections, s.Gets, err)
 	}
 	named := map[string]bool{}
-	for _, st := range streams(capture.Frame{Kind: capture.Send, Data: s.Connections[0].Send[0]}) {
-		named[st.Symbol+" "+st.Channel] = true
+	for _, conn := range s.Connections {
+		for _, st := range streams(capture.Frame{Kind: capture.Send, Data: conn.Send[0]}) {
+			named[st.Symbol+" "+st.Channel] = conn.Counts == (st.Symbol == "BTC-USDT-SWAP")
+		}
 	}
 	for _, want := range []string{"BTC-USDT trades", "BTC-USDT book", "BTC-USDT-SWAP funding", "BTC-USDT-SWAP marks", "BTC-USDT-SWAP open_interest"} {
 		if !named[want] {
 			t.Errorf("streams %v lack %s", named, want)
 		}
 	}
-	if !bytes.Contains(s.Connections[0].Send[0], []byte(`{"channel":"liquidation-orders","instType":"SWAP"}`)) {
-		t.Errorf("request %s", s.Connections[0].Send[0])
+	if !bytes.Contains(s.Connections[1].Send[0], []byte(`{"channel":"liquidation-orders","instType":"SWAP"}`)) {
+		t.Errorf("request %s", s.Connections[1].Send[0])
 	}
 	for says, change := range map[string]func(*Config){
 		"okx.symbols":  func(c *Config) { c.Symbols = []string{"BTCUSDT"} },

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,17 +47,20 @@ type argument struct {
 	InstType string `json:"instType,omitempty"`
 }
 
-// connect parts the channels over connections, and asks for what the contracts count.
+// connect parts the channels over connections, those of contracts apart, and asks for what the contracts count.
 func (c Config) connect(s *venue.Spec) error {
-	var args []argument
+	var args, contracts []argument
 	types := map[string]bool{}
-	add := func(a argument) { args = append(args, a) }
 	for _, symbol := range c.Symbols {
 		v, err := venueSymbol(symbol)
 		if err != nil {
 			return err
 		}
 		kind := instType(v)
+		add := func(a argument) { contracts = append(contracts, a) }
+		if kind == spot {
+			add = func(a argument) { args = append(args, a) }
+		}
 		for _, channel := range c.Channels {
 			for _, name := range names(channel, kind) {
 				add(argument{Channel: name, InstID: v})
@@ -67,7 +71,7 @@ func (c Config) connect(s *venue.Spec) error {
 		}
 		types[kind] = true
 	}
-	if len(args) == 0 && c.Play == "" && len(c.Symbols) > 0 {
+	if len(args)+len(contracts) == 0 && c.Play == "" && len(c.Symbols) > 0 {
 		return fmt.Errorf("okx.channels is empty: it must name at least one of %v", channels())
 	}
 	rest := c.RestURL
@@ -76,22 +80,22 @@ func (c Config) connect(s *venue.Spec) error {
 	}
 	for _, kind := range []string{swap, futures} {
 		if types[kind] {
-			s.Gets = append(s.Gets, venue.Get{URL: rest + "/api/v5/public/instruments?instType=" + kind, Every: listEvery})
+			s.Gets = append(s.Gets, venue.Get{URL: rest + "/api/v5/public/instruments?instType=" + kind, Every: listEvery, Lists: true})
 		}
 	}
-	if len(args) > 0 {
-		add(argument{Channel: "status"})
+	if len(args)+len(contracts) > 0 {
+		args = append(args, argument{Channel: "status"})
 	}
 	base := c.StreamURL
 	if base == "" {
 		base = streamAddress
 	}
-	for len(args) > 0 {
-		n := min(len(args), c.StreamsPerConn)
-		s.Connections = append(s.Connections, venue.Connection{
-			URL: base, Send: [][]byte{request("subscribe", args[:n]...)}, Ping: []byte("ping"), PingEvery: pingEvery,
-		})
-		args = args[n:]
+	for i, list := range [][]argument{args, contracts} {
+		for part := range slices.Chunk(list, max(c.StreamsPerConn, 1)) {
+			s.Connections = append(s.Connections, venue.Connection{
+				URL: base, Send: [][]byte{request("subscribe", part...)}, Ping: []byte("ping"), PingEvery: pingEvery, Counts: i == 1,
+			})
+		}
 	}
 	return nil
 }

@@ -32,21 +32,21 @@ type Machine struct {
 	numbers     map[string]uint64      // next message number by connection
 	states      map[string]string      // last published by scope
 	foreign     map[string]bool        // connections of another market in the same capture
+	unlisted    map[string]bool        // lists of contracts that have not come
 	renewals    map[string]string      // session that takes over, by slot
 	behind      bool                   // the message at hand has a number that was passed
 
 	out records
 }
 
-type listing struct {
-	multiplier Optional
-	inverse    bool
-}
-
 // Hands are what a machine can do about the venue; nil ones do nothing, as in playback.
 type Hands struct {
 	// Recover asks for a snapshot of a book; slot is where its connection stands. The answer comes as a frame.
 	Recover func(slot, venueSymbol string)
+	// Get asks for an address again. The answer comes as a frame.
+	Get func(address string)
+	// Listed says that all lists of contracts have come.
+	Listed func()
 	// Renew opens the next session of a slot ahead of the end of this one.
 	Renew func(slot string)
 	// Settled says that the next session of a slot has all its books: the one before may end.
@@ -68,7 +68,7 @@ func NewMachine(spec *Spec, cfg Config, p sources.Publisher, metrics *sources.Me
 		core: feed.NewCore(feed.Options{
 			Source: name, Venue: spec.Venue, Clock: clock, Topics: spec.Topics, Publisher: p, Metrics: metrics, Log: log,
 		}),
-		instruments: map[string]*instrument{}, listings: map[string]listing{}, numbers: map[string]uint64{}, states: map[string]string{}, foreign: map[string]bool{},
+		instruments: map[string]*instrument{}, listings: map[string]listing{}, numbers: map[string]uint64{}, states: map[string]string{}, foreign: map[string]bool{}, unlisted: map[string]bool{},
 		renewals: map[string]string{}, out: newRecords(),
 	}
 	if hands.Recover == nil {
@@ -79,6 +79,17 @@ func NewMachine(spec *Spec, cfg Config, p sources.Publisher, metrics *sources.Me
 	}
 	if hands.Settled == nil {
 		m.hands.Settled = func(string) {}
+	}
+	if hands.Get == nil {
+		m.hands.Get = func(string) {}
+	}
+	if hands.Listed == nil {
+		m.hands.Listed = func() {}
+	}
+	for _, g := range spec.Gets {
+		if g.Lists {
+			m.unlisted[g.URL] = true
+		}
 	}
 	m.core.Flush = m.flush
 	for _, s := range cfg.Symbols {
@@ -310,35 +321,6 @@ func (m *Machine) numbered(n uint64, f capture.Frame) error {
 	})
 }
 
-// answer takes the body of a GET.
-func (m *Machine) answer(f capture.Frame) error {
-	events, err := m.decode(func() ([]Event, error) { return m.decoder.Answer(f.URL, f.Data) })
-	if err != nil {
-		m.unanswered(f)
-		return m.undecodable(err, events, append([]byte(f.URL+" "), f.Data...), f)
-	}
-	return m.events(events, f)
-}
-
-// unanswered asks again for the book whose answer could not be read.
-func (m *Machine) unanswered(f capture.Frame) {
-	for _, in := range m.order {
-		if in.wanted && m.spec.Recover != nil && m.spec.Recover(in.venueSymbol).Get == f.URL {
-			in.wanted = false
-			m.recover(in)
-		}
-	}
-}
-
-// listed notes what an instrument's quantities count.
-func (m *Machine) listed(e *Event) {
-	l := listing{e.Multiplier, e.Inverse}
-	m.listings[string(e.Symbol)] = l
-	if in := m.instruments[string(e.Symbol)]; in != nil {
-		in.multiplier, in.inverse = l.multiplier, l.inverse
-	}
-}
-
 // status publishes what the venue says of itself, when it says something new.
 func (m *Machine) status(e *Event, f capture.Frame) error {
 	scope, about := e.Scope, &feed.Stream{Symbol: "ALL"}
@@ -414,6 +396,9 @@ func (m *Machine) Advance(at schemas.Time) error {
 		}
 	}
 	m.settle()
+	if at.Floor(again) == at {
+		m.relist()
+	}
 	return m.core.Tick()
 }
 

@@ -85,7 +85,7 @@ func (s *Source) Run(ctx context.Context, p sources.Publisher) error {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	lines.run(gctx, group, s.spec.Gets, frames)
+	lines.run(gctx, group, s.spec, frames)
 	group.Go(func() error { return s.loop(gctx, m, frames) })
 	if err := group.Wait(); ctx.Err() == nil {
 		s.report("unhealthy", err.Error())
@@ -98,6 +98,7 @@ func (s *Source) Run(ctx context.Context, p sources.Publisher) error {
 type lines struct {
 	fetcher *transport.Fetcher
 	options []transport.Options
+	listed  chan struct{} // closed when it is known what contracts count
 	bySlot  map[string]slot
 	log     *slog.Logger
 }
@@ -112,7 +113,7 @@ type slot struct {
 const outbox = 256
 
 func (s *Source) dial(frames chan<- capture.Frame) *lines {
-	l := &lines{bySlot: map[string]slot{}, log: s.log}
+	l := &lines{bySlot: map[string]slot{}, listed: make(chan struct{}), log: s.log}
 	l.fetcher = transport.NewFetcher(transport.FetchOptions{
 		Conn: s.Name() + ".http", PerMinute: s.cfg.RequestsPerMinute, BackoffMax: s.cfg.BackoffMax, Log: s.log,
 	}, frames)
@@ -148,6 +149,8 @@ func (l *lines) hands(spec *Spec) Hands {
 				}
 			}
 		},
+		Get:     l.fetcher.Get,
+		Listed:  func() { close(l.listed) },
 		Renew:   func(slot string) { signal(l.bySlot[slot].renew) },
 		Settled: func(slot string) { signal(l.bySlot[slot].settled) },
 	}
@@ -162,12 +165,21 @@ func signal(c chan<- struct{}) {
 }
 
 // run keeps every connection and works off the requests until ctx is done.
-func (l *lines) run(ctx context.Context, group *errgroup.Group, gets []Get, frames chan<- capture.Frame) {
+func (l *lines) run(ctx context.Context, group *errgroup.Group, spec *Spec, frames chan<- capture.Frame) {
 	group.Go(func() error { return l.fetcher.Run(ctx) })
-	for _, o := range l.options {
-		group.Go(func() error { return transport.Dial(ctx, o, frames) })
+	for i, o := range l.options {
+		group.Go(func() error {
+			if spec.Connections[i].Counts {
+				select {
+				case <-l.listed:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return transport.Dial(ctx, o, frames)
+		})
 	}
-	for _, g := range gets {
+	for _, g := range spec.Gets {
 		l.fetcher.Get(g.URL)
 		if g.Every == 0 {
 			continue
@@ -267,6 +279,8 @@ func (s *Source) describe(m *Machine) {
 	}
 	silent, all := core.Health.Silent(core.Clock.Now(), quiet)
 	switch {
+	case len(m.unlisted) > 0:
+		s.report("stale", "contracts wait for the list of what they count", measures...)
 	case !core.Health.Connected():
 		s.report("unhealthy", "no connection", measures...)
 	case len(silent) == 0:

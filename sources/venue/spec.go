@@ -85,12 +85,17 @@ type Connection struct {
 	// Ping goes out as a message every so often, where the venue wants that.
 	Ping      []byte
 	PingEvery time.Duration
+	// Counts says that it carries quantities of contracts: it is dialled once what they count is listed, so that no record comes
+	// that cannot be understood.
+	Counts bool
 }
 
 // A Get is an address asked for at the start, and again every so often unless Every is 0.
 type Get struct {
 	URL   string
 	Every time.Duration
+	// Lists says that the answer lists what contracts count.
+	Lists bool
 }
 
 // Recovery is an address to get, or requests to send on the connection of the book.

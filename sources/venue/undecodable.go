@@ -12,10 +12,11 @@ import (
 // stream of the connection may have lost something. about is where the symbols are looked for.
 func (m *Machine) undecodable(err error, events []Event, about []byte, f capture.Frame) error {
 	m.core.Undecodable(reasonOf(err), f.Conn, err, f.Data)
+	m.behind = false
 	for i := range events {
 		if e := &events[i]; e.HasStream { // its number has come, though nothing else of it has
-			if err := m.numbered(e.Stream, f); err != nil {
-				return err
+			if err := m.numbered(e.Stream, f); err != nil || m.behind {
+				return err // a later one came before: it was told of as lost by then
 			}
 		}
 	}
@@ -32,11 +33,16 @@ func (m *Machine) undecodable(err error, events []Event, about []byte, f capture
 		}
 	})
 	for _, s := range lost {
+		in := m.instruments[s.VenueSymbol]
+		if s.Channel == Book && in.source != "" && in.source != f.Conn {
+			m.disinherit(in, f.Conn) // a book that follows another session of the slot has lost nothing
+			continue
+		}
 		// A stream of which nothing has come since it was told is not told again; a book says so by being invalid.
 		if told := s.Told(); told && s.Channel != Book {
 			continue
 		}
-		if err := m.lost(m.instruments[s.VenueSymbol], s, f.Conn, "undecodable"); err != nil {
+		if err := m.lost(in, s, f.Conn, "undecodable"); err != nil {
 			return err
 		}
 	}
@@ -46,8 +52,7 @@ func (m *Machine) undecodable(err error, events []Event, about []byte, f capture
 // onSlot calls fn for the streams of a connection that have had anything to lose.
 func (m *Machine) onSlot(conn string, fn func(*instrument, *feed.Stream)) {
 	_ = m.core.Health.OnSlot(conn, func(s *feed.Stream) error { // fn has no error
-		in := m.instruments[s.VenueSymbol]
-		if in != nil && s.Event() != 0 && (s.Channel != Book || in.source == "" || in.source == conn) {
+		if in := m.instruments[s.VenueSymbol]; in != nil && s.Event() != 0 {
 			fn(in, s)
 		}
 		return nil
