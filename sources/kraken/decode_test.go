@@ -296,6 +296,7 @@ func TestRequests(t *testing.T) {
 	for raw, want := range map[string]bool{
 		guide: true, `[1,[],"trade","X/USD"]`: true, `{"channel":"heartbeat"}`: false, `{"channel":"status","type":"update","data":[]}`: false,
 		`{"method":"subscribe","result":{"channel":"instrument"}}`: false, `{"event":"heartbeat"}`: false,
+		`{"method":"subscribe","result":{"channel":"book","symbol":"BTC/USD"},"success":true}`: false,
 	} {
 		if isData([]byte(raw)) != want {
 			t.Errorf("%.60s: data %v, want %v", raw, !want, want)

@@ -118,10 +118,13 @@ func streams(f capture.Frame) []venue.Stream {
 	return out
 }
 
-// isData tells data from acknowledgements, heartbeats and states.
+// isData tells data from acknowledgements, which name their channel too, heartbeats and states.
 func isData(raw []byte) bool {
 	const most = 64 // the channel is named at the beginning
 	head := raw[:min(len(raw), most)]
+	if bytes.Contains(head, []byte(`"method"`)) {
+		return false
+	}
 	return bytes.HasPrefix(head, []byte("[")) || bytes.Contains(head, []byte(`"book"`)) || bytes.Contains(head, []byte(`"trade"`)) ||
 		bytes.Contains(head, []byte(`"ticker"`))
 }

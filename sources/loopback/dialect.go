@@ -1,6 +1,7 @@
 package loopback
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/url"
 	"strconv"
@@ -68,6 +69,7 @@ var dialects = map[string]*dialect{
 	"kraken.spot":         krakenDialect(),
 	"kraken.futures":      krakenFuturesDialect(),
 	"coinbase.advanced":   coinbaseDialect(),
+	"coinbase.exchange":   exchangeDialect(),
 	"deribit.derivatives": deribitDialect(),
 }
 
@@ -86,13 +88,15 @@ func texts(v *fastjson.Value, keys ...string) []string {
 	return out
 }
 
-// encode writes JSON of what always has a form.
+// encode writes JSON of what always has a form, signs as they are.
 func encode(v any) []byte {
-	raw, err := json.Marshal(v)
-	if err != nil {
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		panic(err) // strings and numbers always encode
 	}
-	return raw
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }
 
 // rows writes the levels of one side, best first, at most limit unless that is 0.

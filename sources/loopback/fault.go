@@ -2,6 +2,7 @@ package loopback
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -90,26 +91,44 @@ func ParseFault(text string) (Fault, error) {
 		if !ok {
 			return f, fmt.Errorf("fault %s has %q: it must be KEY=VALUE", kind, part)
 		}
-		var err error
-		switch key {
-		case "stream":
-			f.Stream = value
-		case "at":
-			f.At, err = strconv.Atoi(value)
-		case "count":
-			f.Count, err = strconv.Atoi(value)
-		case "after":
-			f.After, err = time.ParseDuration(value)
-		case "for":
-			f.For, err = time.ParseDuration(value)
-		default:
-			return f, fmt.Errorf("fault %s has %q: the key must be one of stream, at, after, count, for", kind, part)
-		}
-		if err != nil {
+		if err := f.set(key, value); err != nil {
 			return f, fmt.Errorf("fault %s has %q: %w", kind, part, err)
 		}
 	}
 	return f, f.valid()
+}
+
+var (
+	errKey      = errors.New("the key must be one of stream, at, after, count, for")
+	errNumber   = errors.New("it must be a whole number of 0 or more")
+	errDuration = errors.New("it must be a duration of 0 or more, such as 2s")
+)
+
+// set takes one key of the text.
+func (f *Fault) set(key, value string) (err error) {
+	number, length := &f.At, &f.For
+	switch key {
+	case "stream":
+		f.Stream = value
+		return nil
+	case "at", "count":
+		if key == "count" {
+			number = &f.Count
+		}
+		if *number, err = strconv.Atoi(value); err != nil || *number < 0 {
+			return errNumber
+		}
+		return nil
+	case "after", "for":
+		if key == "after" {
+			length = &f.After
+		}
+		if *length, err = time.ParseDuration(value); err != nil || *length < 0 {
+			return errDuration
+		}
+		return nil
+	}
+	return errKey
 }
 
 // Describe lists the kinds of fault, one a line.
@@ -123,7 +142,7 @@ func Describe() string {
 
 func (f Fault) valid() error {
 	if f.At < 0 || f.Count < 0 || f.After < 0 || f.For < 0 {
-		return fmt.Errorf("fault %s: at, after, count and for must not be negative", f.Kind)
+		return fmt.Errorf("fault %s has at %d, count %d, after %v, for %v: none must be negative", f.Kind, f.At, f.Count, f.After, f.For)
 	}
 	if (f.Kind == Slow || f.Kind == Age) && f.For == 0 {
 		return fmt.Errorf("fault %s: for is missing, it must be a duration such as for=2s", f.Kind)

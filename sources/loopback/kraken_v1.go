@@ -80,7 +80,8 @@ func (w *v1) trades(symbol string, list *fastjson.Value) []byte {
 	return fmt.Appendf(nil, `{"channel":"trade","type":"update","data":[%s]}`, strings.Join(out, ","))
 }
 
-// book joins the parts of a message. Snapshots of v1 have no checksum: it is computed.
+// book joins the parts of a message. Snapshots of v1 have no checksum: it is computed. They have no time either: their rows
+// are of any age.
 func (w *v1) book(raw []byte, symbol string, parts []*fastjson.Value) []byte {
 	kind, sum, latest := "update", "", ""
 	var bids, asks []string
@@ -104,7 +105,7 @@ func (w *v1) book(raw []byte, symbol string, parts []*fastjson.Value) []byte {
 	}
 	when := fmt.Sprintf(`,"timestamp":%q`, dateOf(latest))
 	if kind == "snapshot" {
-		sum = "0"
+		sum, when = "0", ""
 		if events, err := w.spec.NewDecoder().Message(raw); err == nil && len(events) > 0 {
 			sum = checksumOf(w.spec.Books.Checksum, events[0].Bids, events[0].Asks)
 		}

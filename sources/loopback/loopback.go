@@ -40,8 +40,8 @@ type Options struct {
 	Seed uint64
 	// Speed is the pace: 1 as recorded, 10 ten times that, 0 as fast as it goes.
 	Speed float64
-	// Begin is how many requests (a subscription, a GET) must have come before the market opens. It opens when there was
-	// none for a moment.
+	// Begin is how many requests (a subscription, a GET) open the market; 0 opens it when there were some and then none for a
+	// moment.
 	Begin int
 	// Ping is how often a client that there is nothing for is pinged; 0 means 15 s.
 	Ping time.Duration
@@ -52,10 +52,11 @@ type Server struct {
 	opt     Options
 	dialect *dialect
 	frames  []message
-	answers []capture.Frame // what was recorded of HTTP
-	begun   schemas.Time    // of the first message
-	stopped chan struct{}   // closed when Run returns: sessions end
-	played  chan struct{}   // closed behind the last frame
+	answers []capture.Frame                           // what was recorded of HTTP
+	begun   schemas.Time                              // of the first message
+	stopped chan struct{}                             // closed when Run returns: sessions end
+	played  chan struct{}                             // closed behind the last frame
+	hold    func(ctx context.Context, next int) error // holds the market ahead of a frame; nil does not
 
 	mu       sync.Mutex // guards what follows
 	truth    *venue.Machine
@@ -66,6 +67,8 @@ type Server struct {
 	wanted   map[string]bool // streams that anybody ever subscribed to
 	requests int
 	asked    time.Time
+	written  int // messages that went out, and answers to GETs
+	answered int
 	rules    []*rule
 	next     int // frames[:next] were played
 }
@@ -78,7 +81,7 @@ type message struct {
 	missed bool
 }
 
-// quiet is how long no request must have come before the market opens.
+// quiet is how long no request must have come before the market opens, when nobody says how many there will be.
 const quiet = 500 * time.Millisecond
 
 // New makes a server. An error says that the venue is not spoken, or that a fault is not what it can have.
@@ -169,6 +172,11 @@ func (s *Server) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if s.hold != nil {
+			if err := s.hold(ctx, i); err != nil {
+				return err
+			}
+		}
 		if err := s.play(i); err != nil {
 			return err
 		}
@@ -185,12 +193,12 @@ func (s *Server) Played() <-chan struct{} { return s.played }
 func (s *Server) await(ctx context.Context) error {
 	for ctx.Err() == nil {
 		s.mu.Lock()
-		ready := s.requests >= max(s.opt.Begin, 1) && wall().Sub(s.asked) >= quiet
+		ready := s.requests >= max(s.opt.Begin, 1) && (s.opt.Begin > 0 || wall().Sub(s.asked) >= quiet)
 		s.mu.Unlock()
 		if ready {
 			return nil
 		}
-		sleep(ctx, quiet/10)
+		sleep(ctx, quiet/100)
 	}
 	return ctx.Err()
 }
@@ -239,6 +247,18 @@ func (s *Server) Sessions() int {
 	return s.opened
 }
 
+// away lists the streams that were wanted and that no session follows now.
+func (s *Server) away() (keys []string) {
+	for key := range s.wanted {
+		follows := func(c *session) bool { return !c.leaves && c.follows([]string{key}) }
+		if !slices.ContainsFunc(s.sessions, follows) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // Contents plays the whole recording and says what each instrument has.
 func (s *Server) Contents() ([]venue.Figures, error) {
 	m, err := venue.NewMachine(s.opt.Spec, venue.Defaults(nil, nil), nowhere{}, sources.NewMetrics(nil), nil, venue.Hands{})
@@ -272,6 +292,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	body, err := s.answer(r.URL)
 	s.request()
+	if err == nil {
+		s.answered++
+	}
 	s.mu.Unlock()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusNotFound)
@@ -328,10 +351,6 @@ func (s *Server) fresh(stream, symbol string) (snapshot, bool) {
 	}
 	b, last, at := s.truth.Book(name)
 	if b == nil {
-		return snapshot{}, false
-	}
-	bids, asks := b.Depth()
-	if bids+asks == 0 {
 		return snapshot{}, false
 	}
 	f := snapshot{stream: stream, symbol: symbol, book: b, last: last, at: at}

@@ -1,91 +1,112 @@
 package loopback
 
 import (
+	"bytes"
 	"cmp"
-	"context"
-	"errors"
-	"net/http/httptest"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
-	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/binance"
 	"github.com/tapewatch/tapewatch/sources/bybit"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/coinbase"
+	"github.com/tapewatch/tapewatch/sources/deribit"
 	"github.com/tapewatch/tapewatch/sources/kraken"
+	"github.com/tapewatch/tapewatch/sources/krakenfutures"
 	"github.com/tapewatch/tapewatch/sources/okx"
 	"github.com/tapewatch/tapewatch/sources/sourcetest"
 	"github.com/tapewatch/tapewatch/sources/venue"
 	"github.com/tapewatch/tapewatch/sources/venue/venuetest"
 )
 
-// market is one that the fault runs are about.
+// market is one that is run end to end: a connector against the loopback venue that plays a recording of it.
 type market struct {
 	name, file string
-	symbols    []string
 	channels   []string
-	// make makes the connector's spec and settings; without symbols it is the spec that plays.
+	// make makes the connector's settings; without symbols they are those that play.
 	make func(c venue.Config) venue.Settings
-	// book and trade are the streams, in the venue's words, of the first symbol.
-	book, trade string
-	// loss is the cause by which the loss of a book message is known, numbered that trades have numbers without a hole.
-	loss     string
-	numbered bool
-	// whole: a lost message may have been of any stream of the connection.
-	whole bool
+	// loss is the cause by which the loss of a book message is known; "" where nothing that the venue sends shows it.
+	loss string
+	// write makes a recording by hand where there is none.
+	write func() []capture.Frame
+	// amend changes the requests to what the recording has.
+	amend func(s *venue.Spec)
 }
 
 func markets() []market {
 	base := []string{venue.Trades, venue.Quotes, venue.Book}
 	return []market{
 		{
-			name: "binance_usdm", file: "cryptofeed-v3/BINANCE_FUTURES.jsonl.zst", channels: base,
-			symbols: []string{"SUSHI-USDT-PERP", "AKRO-USDT-PERP", "KEEP-USDT-PERP", "CTK-USDT-PERP"},
+			name: "binance", file: "cryptofeed-v3/BINANCE.jsonl.zst", channels: base, loss: "sequence",
+			make: func(c venue.Config) venue.Settings {
+				b := binance.Defaults()
+				b.Config, b.Trades = c, "aggTrade"
+				return b
+			},
+		},
+		{
+			name: "binance_usdm", file: "cryptofeed-v3/BINANCE_FUTURES.jsonl.zst", channels: base, loss: "sequence",
 			make: func(c venue.Config) venue.Settings {
 				b := binance.FuturesDefaults()
 				b.Config = c
 				return b
 			},
-			book: "sushiusdt@depth", trade: "sushiusdt@aggTrade", loss: "sequence", numbered: true,
 		},
 		{
-			name: "bybit_linear", file: "cryptofeed-v3/BYBIT.jsonl.zst", channels: []string{venue.Trades, venue.Book, venue.Marks},
-			symbols: []string{"BTC-USDT-PERP", "ETH-USDT-PERP", "SOL-USDT-PERP", "DOGE-USDT-PERP"},
+			name: "bybit", file: "cryptofeed-v3/BYBIT.jsonl.zst", channels: []string{venue.Trades, venue.Book}, loss: "sequence",
+			make: func(c venue.Config) venue.Settings {
+				b := bybit.Defaults()
+				b.Config = c
+				return b
+			},
+		},
+		{
+			name: "bybit_linear", file: "cryptofeed-v3/BYBIT.jsonl.zst", channels: []string{venue.Trades, venue.Book, venue.Marks}, loss: "sequence",
 			make: func(c venue.Config) venue.Settings {
 				b := bybit.LinearDefaults()
 				b.Config = c
 				return b
 			},
-			book: "orderbook.200.BTCUSDT", trade: "publicTrade.BTCUSDT", loss: "sequence",
 		},
 		{
-			name: "okx", file: "cryptofeed-v3/OKX.jsonl.zst", channels: base,
-			symbols: []string{"BTC-USDT", "UNI-USD-PERP", "BTC-USD-FUT-20220527"},
-			make: func(c venue.Config) venue.Settings {
-				return okx.Config{Config: c}
+			name: "okx", file: "cryptofeed-v3/OKX.jsonl.zst", channels: base, loss: "checksum",
+			make: func(c venue.Config) venue.Settings { return okx.Config{Config: c} },
+		},
+		{
+			name: "kraken", file: "cryptofeed-v3/KRAKEN.jsonl.zst", channels: base, loss: "checksum",
+			make: func(c venue.Config) venue.Settings { return kraken.Config{Config: c, Depth: 1000} },
+		},
+		{
+			name: "kraken_futures", file: "cryptofeed-v3/KRAKEN_FUTURES.jsonl.zst", channels: base, loss: "sequence",
+			make: func(c venue.Config) venue.Settings { return krakenfutures.Config{Config: c} },
+			// The recording has the quotes by the feed of then.
+			amend: func(s *venue.Spec) {
+				for _, c := range s.Connections {
+					for i, raw := range c.Send {
+						c.Send[i] = bytes.Replace(raw, []byte(`"feed":"ticker"`), []byte(`"feed":"ticker_lite"`), 1)
+					}
+				}
 			},
-			book: "books BTC-USDT", trade: "trades BTC-USDT", loss: "checksum",
 		},
 		{
-			name: "kraken", file: "cryptofeed-v3/KRAKEN.jsonl.zst", channels: base,
-			symbols: []string{"XMR-USD", "WAVES-EUR", "KSM-BTC", "GRT-ETH", "SC-EUR", "ETH-CHF", "OCEAN-BTC", "OMG-USD", "BTC-CHF", "ADA-BTC"},
-			make: func(c venue.Config) venue.Settings {
-				return kraken.Config{Config: c, Depth: 1000}
-			},
-			book: "book XMR/USD", trade: "trade XMR/USD", loss: "checksum", numbered: true,
-		},
-		{
-			name: "coinbase", file: "cryptofeed-v3/COINBASE.jsonl.zst", channels: base,
-			symbols: []string{"BTC-USD", "ETH-USD"},
+			name: "coinbase", file: "cryptofeed-v3/COINBASE.jsonl.zst", channels: base, loss: "sequence",
 			make: func(c venue.Config) venue.Settings {
 				b := coinbase.Defaults()
 				b.Config = c
 				return b
 			},
-			book: "level2 BTC-USD", trade: "market_trades BTC-USD", loss: "sequence", numbered: true, whole: true,
+		},
+		{
+			name: "coinbase_exchange", write: exchangeFrames, channels: base,
+			make: func(c venue.Config) venue.Settings {
+				b := coinbase.ExchangeDefaults()
+				b.Config = c
+				return b
+			},
+		},
+		{
+			name: "deribit", file: "cryptofeed-v3/DERIBIT.jsonl.zst", channels: []string{venue.Trades, venue.Book, venue.Options}, loss: "sequence",
+			make: func(c venue.Config) venue.Settings { return deribit.Config{Config: c} },
 		},
 	}
 }
@@ -99,26 +120,16 @@ func (m market) spec() *venue.Spec {
 	return s
 }
 
-// types are the records that the market's channels give, books aside.
-func (m market) types() map[string]bool {
-	out := map[string]bool{}
-	for _, c := range m.channels {
-		for _, t := range map[string][]string{
-			venue.Trades: {"Trade"}, venue.Quotes: {"Quote"}, venue.Marks: {"Mark", "Funding", "OpenInterest"},
-		}[c] {
-			out[t] = true
-		}
-	}
-	return out
-}
-
 // recording is the capture as the venue speaks today, the frames of other markets left out.
 func (m market) recording(t testing.TB) []capture.Frame {
 	t.Helper()
+	if m.write != nil {
+		return m.write()
+	}
 	s := m.spec()
 	frames := venuetest.Read(t, m.file)
-	if m.name == "kraken" {
-		frames = modern(s, frames)
+	if translate := dialects[s.SourceName()].translate; translate != nil {
+		frames = translate(s, frames)
 	}
 	slices.SortStableFunc(frames, func(a, b capture.Frame) int { return cmp.Compare(a.At, b.At) })
 	owner := venuetest.Machine(t, s, &sourcetest.Memory{})
@@ -129,81 +140,4 @@ func (m market) recording(t testing.TB) []capture.Frame {
 		}
 	}
 	return out
-}
-
-// result is what a run gave.
-type result struct {
-	server  *Server
-	out     *sourcetest.Memory
-	source  *venue.Source
-	metrics *sources.Metrics
-}
-
-// pace is how much faster than recorded the runs go.
-const pace = 15
-
-// run has the connector read a loopback venue, until the market is at its end and done, asked again and again, is content.
-// change is what is to be different about the connector.
-func (o *oracle) run(t testing.TB, faults []Fault, speed float64, change func(*venue.Spec, *venue.Config), done func(result) bool) result {
-	t.Helper()
-	if speed == 0 {
-		speed = pace
-	}
-	server, err := New(Options{Spec: o.market.spec(), Frames: o.frames, Faults: faults, Speed: speed, Seed: 1, Ping: 100 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	front := httptest.NewServer(server)
-	defer front.Close()
-	cfg := venue.Defaults(o.market.symbols, o.market.channels)
-	cfg.StreamURL, cfg.RestURL = "ws"+strings.TrimPrefix(front.URL, "http"), front.URL
-	cfg.BackoffMax, cfg.RequestsPerMinute, cfg.BookInterval = 50*time.Millisecond, 1200, 0
-	spec, err := o.market.make(cfg).Spec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server.opt.Begin = len(spec.Gets)
-	for _, c := range spec.Connections {
-		server.opt.Begin += max(len(c.Send), 1)
-	}
-	if change != nil {
-		change(spec, &cfg)
-	}
-	metrics := sources.NewMetrics(nil)
-	r := result{server, &sourcetest.Memory{}, venue.NewSource(spec, cfg, nil, metrics), metrics}
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
-	defer cancel()
-	ended := make(chan error, 2)
-	go func() { ended <- server.Run(ctx) }()
-	go func() { ended <- r.source.Run(ctx, r.out) }()
-	select {
-	case <-server.Played():
-	case <-ctx.Done():
-		t.Errorf("the market is not at its end after 40 s: %v", r.source.Component())
-	}
-	const enough = 12 * time.Second
-	for end, last := time.Now().Add(enough), -1; time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		n := 0
-		for _, e := range r.out.Entries() {
-			if e.Type != "Tick" && e.Type != "FeedHealth" {
-				n++
-			}
-		}
-		if n == last && done(r) {
-			break
-		}
-		last = n
-	}
-	cancel()
-	for range 2 {
-		select {
-		case err := <-ended:
-			if err != nil && !errors.Is(err, context.Canceled) {
-				t.Errorf("run ends with %v", err)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatal("a part has not ended 10 s after it was stopped")
-		}
-	}
-	return r
 }

@@ -220,6 +220,9 @@ func (c *session) pop() (parcel, bool) {
 	}
 	p := c.queue[0]
 	c.queue = c.queue[1:]
+	if p.end == stays {
+		c.server.written++
+	}
 	return p, true
 }
 

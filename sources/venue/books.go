@@ -22,10 +22,10 @@ func (m *Machine) book(in *instrument, e *Event, f capture.Frame, place int) (fr
 		at = m.core.Clock.Estimate(f.At)
 	}
 	before, overflows := s.Event(), in.sync.stats.Overflows
-	out := known
+	out, inherited := known, in.elsewhere(f.Conn)
 	switch {
 	case m.behind:
-	case in.elsewhere(f.Conn):
+	case inherited:
 		out = m.inherit(in, e, f.Conn, digest)
 	case e.Kind == BookSnapshot:
 		if out = in.sync.snapshot(e, digest); out != known {
@@ -54,7 +54,8 @@ func (m *Machine) book(in *instrument, e *Event, f capture.Frame, place int) (fr
 		err = m.lostBook(in, s, f.Conn, feed.Loss{Cause: "checksum", From: before})
 	case idle, stale, known:
 	}
-	return true, err
+	// A snapshot of what we have says nothing of the time: it is as old as the last change.
+	return !inherited || e.Kind != BookSnapshot, err
 }
 
 // waiting sees to it that a snapshot is on its way. In a stream it comes unasked after the subscription: only when it does

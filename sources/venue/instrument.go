@@ -38,6 +38,7 @@ type instrument struct {
 
 	sync    bookSync
 	source  string       // session that the snapshot in the stream came on: the book follows it alone; "" when it has ended
+	alone   schemas.Time // receipt clock of that end
 	heir    *heir        // the same book by the next session, until that has come as far
 	wanted  bool         // a snapshot is on its way
 	asked   schemas.Time // receipt clock of the request

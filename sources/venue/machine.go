@@ -395,7 +395,7 @@ func (m *Machine) Advance(at schemas.Time) error {
 			}
 		}
 	}
-	m.settle()
+	m.settle(at)
 	if at.Floor(again) == at {
 		m.relist()
 	}
@@ -451,10 +451,10 @@ func (m *Machine) Figures() []Figures {
 	return out
 }
 
-// Book returns the book of a symbol and the number and time of its last update; nil when there is none.
+// Book returns the book of a symbol and the number and time of its last update; nil when there is none that is valid.
 func (m *Machine) Book(symbol string) (b *book.Book, last uint64, at schemas.Time) {
 	for _, in := range m.order {
-		if in.symbol == symbol {
+		if in.symbol == symbol && in.sync.valid() {
 			return &in.sync.book, in.sync.last, in.sync.at
 		}
 	}

@@ -1,6 +1,12 @@
 package venue
 
-import "github.com/tapewatch/tapewatch/sources/feed"
+import (
+	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources/capture"
+	"github.com/tapewatch/tapewatch/sources/feed"
+)
 
 // An heir is the book of an instrument as the next session of its slot has it, from its own snapshot on. Two sockets race:
 // that snapshot may be older than the book, and the session that the book follows may end first. So the heir is followed
@@ -9,6 +15,10 @@ type heir struct {
 	conn string
 	sync bookSync
 }
+
+// overdue is how long a book stands without a session for an heir that does not come as far: its snapshot has no time and
+// nothing has changed since, but something may have before, on the session that ended.
+const overdue = 5 * time.Second
 
 // elsewhere says that the book is valid by another session than conn.
 func (in *instrument) elsewhere(conn string) bool {
@@ -41,11 +51,17 @@ func (m *Machine) inherit(in *instrument, e *Event, conn string, digest uint64) 
 	case !h.reaches(&in.sync, e):
 		return known
 	}
+	in.succeed()
+	return applied
+}
+
+// succeed makes the heir's book the instrument's.
+func (in *instrument) succeed() {
 	stats, at := in.sync.stats, in.sync.at
 	stats.Snapshots++
-	in.sync, in.source, in.heir = h.sync, conn, nil
-	in.sync.stats, in.sync.at = stats, max(at, h.sync.at)
-	return applied
+	in.sync, in.source = in.heir.sync, in.heir.conn
+	in.sync.stats, in.sync.at = stats, max(at, in.sync.at)
+	in.heir = nil
 }
 
 // reaches says that the heir is as far as the book, by e, its latest message. A snapshot without a time does not say how far
@@ -75,12 +91,22 @@ func (m *Machine) orphaned(in *instrument, conn string) bool {
 	if in.source != conn {
 		return false
 	}
-	in.source = ""
+	in.source, in.alone = "", m.core.Clock.Now()
 	return in.heir == nil
 }
 
-// settle tells of the slots whose next session has every book that the one before has.
-func (m *Machine) settle() {
+// settle lets the heirs that are overdue take over, and tells of the slots whose next session has every book that the one
+// before has.
+func (m *Machine) settle(at schemas.Time) {
+	if at.Floor(time.Second) == at {
+		for _, in := range m.order {
+			if in.heir != nil && in.source == "" && at.Sub(in.alone) >= overdue {
+				in.succeed()
+				in.sync.at, in.timed = max(in.sync.at, m.core.Clock.Estimate(at)), false
+				in.change(capture.Frame{At: at, Conn: in.source})
+			}
+		}
+	}
 	for slot, conn := range m.renewals {
 		if m.settled(conn) {
 			delete(m.renewals, slot)
@@ -91,7 +117,7 @@ func (m *Machine) settle() {
 
 func (m *Machine) settled(conn string) bool {
 	for _, in := range m.order {
-		if in.elsewhere(conn) && feed.Slot(in.source) == feed.Slot(conn) && (in.heir == nil || in.heir.conn != conn) {
+		if in.elsewhere(conn) && feed.Slot(in.conn) == feed.Slot(conn) && (in.heir == nil || in.heir.conn != conn) {
 			return false
 		}
 	}

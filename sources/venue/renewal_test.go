@@ -60,7 +60,7 @@ func TestRenewalLosesNothing(t *testing.T) {
 				p.do(0, capture.Connect, "a/1").say(10, "a/1", first[0]).do(20, capture.Connect, "a/2")
 				first = first[1:]
 				heard, closed := false, false
-				for ms := 30; len(next) > 0 || !closed; ms += 10 * rapid.IntRange(0, 30).Draw(rt, "pause") {
+				for ms := 30; len(next) > 0 || !closed; ms += 10 * rapid.IntRange(0, 10).Draw(rt, "pause") {
 					turn := rapid.Bool().Draw(rt, "turn")
 					switch {
 					case (turn || closed) && len(next) > 0:
@@ -115,6 +115,16 @@ func renewed(t *testing.T, p *play) (books []int, gaps, settled int) {
 		}
 	}
 	return books, gaps, settled
+}
+
+// A session ends, and with it changes that its own socket still held. The next one's snapshot has them and no time, and nothing
+// changes after it: the book takes it over after a while.
+func TestHeirWithoutTime(t *testing.T) {
+	p := newPlay().do(0, capture.Connect, "a/1").say(10, "a/1", whole(3)).do(100, capture.Connect, "a/2").say(110, "a/2", whole(4))
+	p.events[string(p.frames[len(p.frames)-1].Data)][0].At = 0
+	p.do(200, capture.Close, "a/1").say(4_000, "a/2", trade("X", 1)).say(6_500, "a/2", trade("X", 2))
+	_, got := p.run(t)
+	expect(t, got, "book X-USD 3", "trade 1", "book X-USD 4", "trade 2")
 }
 
 // A message whose number was passed was told of as lost: it changes no book that was made anew since.
