@@ -33,6 +33,10 @@ test: ## all tests, on real Kafka, PostgreSQL and Redis where they can be had
 race: ## all tests with the race detector, in random order
 	@scripts/test.sh -race -shuffle=on $(TEST_FLAGS) $(PACKAGES)
 
+.PHONY: studies
+studies: ## the packages that hold studies, which the race run leaves out
+	@scripts/test.sh $(TEST_FLAGS) $$(grep -rl --include='*_test.go' 'testservices\.Study(' . | xargs -n1 dirname | sort -u)
+
 .PHONY: cover
 cover: ## test coverage: cover.out and cover.html
 	@scripts/test.sh -coverpkg=./... -coverprofile=cover.out $(TEST_FLAGS) $(PACKAGES)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/stream/processor"
 	"github.com/tapewatch/tapewatch/stream/processor/feed"
 )
@@ -36,6 +37,7 @@ var others = map[string]map[string]string{
 }
 
 func TestEverySettingShows(t *testing.T) {
+	testservices.Study(t)
 	for _, def := range processor.All() {
 		if def.Kind != processor.Watchdog {
 			continue

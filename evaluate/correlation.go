@@ -1,6 +1,7 @@
 package evaluate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -98,26 +99,43 @@ func correlationStudy(ctx context.Context, o StudyOptions) (Result, error) {
 	return out, nil
 }
 
-// fitted measures the detector at the budget that gives a rate on the fit range, by the search that taskSubject.tune uses.
+// fitted measures the detector at the budget that gives a rate on the fit range, by the search that taskSubject.tune uses. The
+// search runs over the fit range alone and injects nothing.
 func (s *correlationStage) fitted(ctx context.Context, config []byte, basket bool, rate float64) (*CorrelationRow, error) {
-	var best *CorrelationRow
-	gap, budget := math.Inf(1), 2.0
+	gap, budget, best := math.Inf(1), 2.0, 2.0
 	for range fitRounds {
-		one, err := s.detector(ctx, config, basket, budget)
+		units, err := s.units(config, basket, budget)
 		if err != nil {
 			return nil, err
 		}
-		ratio := max(one.Fitted.Value, 1e-3) / rate
+		alarms, keys := 0, 0
+		for _, u := range units {
+			if err := u.run(ctx, s.rows[:s.split], nil); err != nil {
+				return nil, err
+			}
+			alarms += u.fitAlarms
+			keys += len(u.broken)
+		}
+		ratio := max(float64(alarms)/s.fitDays(keys), 1e-3) / rate
 		if g := math.Abs(math.Log(ratio)); g < gap {
-			best, gap = one, g
+			best, gap = budget, g
 		}
 		if gap < fitClose {
 			break
 		}
 		budget = min(max(budget*ratio, leastBudget), mostBudget)
 	}
-	best.Rule += fmt.Sprintf(", at %v", Rate(rate))
-	return best, nil
+	out, err := s.detector(ctx, config, basket, best)
+	if err != nil {
+		return nil, err
+	}
+	out.Rule += fmt.Sprintf(", at %v", Rate(rate))
+	return out, nil
+}
+
+// fitDays is the length of the fit range over all keys.
+func (s *correlationStage) fitDays(keys int) float64 {
+	return daysOf(s.rows[0].start, s.rows[s.split].start) * float64(keys)
 }
 
 type correlationStage struct {
@@ -264,49 +282,57 @@ func breakingReport(b breaking, t tally) BreakingReport {
 
 // detector measures correlation_breakdown at a budget: each pair with the first instrument alone, or all as one basket.
 func (s *correlationStage) detector(ctx context.Context, config []byte, basket bool, budget float64) (*CorrelationRow, error) {
-	bound, err := with("correlation_breakdown", config, map[string]any{"budget_days": budget})
+	units, err := s.units(config, basket, budget)
 	if err != nil {
 		return nil, err
 	}
 	out := &CorrelationRow{Rule: fmt.Sprintf("pairs alone, budget %.3g days", budget)}
-	var units [][]int // columns of the rows; the members that are broken are all but the first, or all
 	if basket {
 		out.Rule = fmt.Sprintf("basket, per member, budget %.3g days", budget)
-		unit := make([]int, len(s.symbols))
-		for j := range unit {
-			unit[j] = j
-		}
-		units = append(units, unit)
-	} else {
-		for j := 1; j < len(s.symbols); j++ {
-			units = append(units, []int{0, j})
-		}
 	}
 	tallies := make([]tally, len(breakings))
 	alarms, keys := 0, 0
 	fitAlarms := 0
-	for _, unit := range units {
-		names := make([]string, len(unit))
-		for i, j := range unit {
-			names[i] = s.symbols[j]
-		}
-		u := &correlationUnit{stage: s, columns: unit, broken: unit[1:], machine: newTaskMachine(bound, Options{Venue: "bitfinex"}, names)}
-		if basket {
-			u.broken = unit
-		}
-		if err := u.run(ctx, tallies); err != nil {
+	for _, u := range units {
+		if err := u.run(ctx, s.rows, tallies); err != nil {
 			return nil, err
 		}
 		alarms += u.alarms
 		fitAlarms += u.fitAlarms
 		keys += len(u.broken)
 	}
-	fitDays := daysOf(s.rows[0].start, s.rows[s.split].start) * float64(keys)
 	days := daysOf(s.rows[s.split].start, s.rows[len(s.rows)-1].start) * float64(keys)
-	fitted := perDay(fitAlarms, fitDays)
+	fitted := perDay(fitAlarms, s.fitDays(keys))
 	out.Fitted, out.PerDay = &fitted, perDay(alarms, days)
 	for i, b := range breakings {
 		out.Breaks = append(out.Breaks, breakingReport(b, tallies[i]))
+	}
+	return out, nil
+}
+
+// units makes the baskets of a run: each pair with the first instrument, whose second member is broken, or all instruments, each of which is.
+func (s *correlationStage) units(config []byte, basket bool, budget float64) ([]*correlationUnit, error) {
+	bound, err := with("correlation_breakdown", config, map[string]any{"budget_days": budget})
+	if err != nil {
+		return nil, err
+	}
+	unit := func(columns, broken []int) *correlationUnit {
+		names := make([]string, len(columns))
+		for i, j := range columns {
+			names[i] = s.symbols[j]
+		}
+		return &correlationUnit{stage: s, columns: columns, broken: broken, machine: newTaskMachine(bound, Options{Venue: "bitfinex"}, names)}
+	}
+	if basket {
+		all := make([]int, len(s.symbols))
+		for j := range all {
+			all[j] = j
+		}
+		return []*correlationUnit{unit(all, all)}, nil
+	}
+	var out []*correlationUnit
+	for j := 1; j < len(s.symbols); j++ {
+		out = append(out, unit([]int{0, j}, []int{j}))
 	}
 	return out, nil
 }
@@ -332,8 +358,9 @@ func names(symbol, member string) bool {
 	return slices.Contains(strings.Split(symbol, "/"), member)
 }
 
-// run takes the untouched minutes through the machine; at every position forks of it take the broken ones.
-func (u *correlationUnit) run(ctx context.Context, tallies []tally) error {
+// run takes untouched minutes, the first of the study, through the machine; at every position among them forks of it take the broken
+// ones, if there are tallies to count them.
+func (u *correlationUnit) run(ctx context.Context, rows []row, tallies []tally) error {
 	s := u.stage
 	at := make([][]int, len(s.symbols))
 	watches := make([]*watch, len(s.symbols))
@@ -341,7 +368,7 @@ func (u *correlationUnit) run(ctx context.Context, tallies []tally) error {
 		at[j] = s.positions(s.symbols[j])
 		watches[j] = newWatch(1, time.Hour)
 	}
-	for k := range s.rows {
+	for k := range rows {
 		if k%1440 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -349,13 +376,13 @@ func (u *correlationUnit) run(ctx context.Context, tallies []tally) error {
 			for len(at[j]) > 0 && at[j][0] < k {
 				at[j] = at[j][1:]
 			}
-			if len(at[j]) > 0 && at[j][0] == k {
+			if tallies != nil && len(at[j]) > 0 && at[j][0] == k {
 				if err := u.inject(k, j, watches[j], tallies); err != nil {
 					return err
 				}
 			}
 		}
-		if err := u.machine.minute(u.row(s.rows[k])); err != nil {
+		if err := u.machine.minute(u.row(rows[k])); err != nil {
 			return err
 		}
 		for _, n := range u.machine.take() {
@@ -380,18 +407,18 @@ func (u *correlationUnit) inject(k, j int, w *watch, tallies []tally) error {
 		return err
 	}
 	s := u.stage
+	start := s.rows[k].start
+	// alone is when an alarm comes by itself.
+	var alone schemas.Time
+	if !w.busy(start) {
+		longest := slices.MaxFunc(breakings, func(a, b breaking) int { return cmp.Compare(a.length, b.length) })
+		if alone, err = u.fork(saved, j, s.rows[k:k+int(longest.length/time.Minute)+breakGrace]); err != nil {
+			return err
+		}
+	}
 	for i, b := range breakings {
 		t := &tallies[i]
-		last := k + int(b.length/time.Minute) + breakGrace
-		busy := w.busy(s.rows[k].start)
-		if !busy {
-			plain, err := u.fork(saved, j, s.rows[k:last])
-			if err != nil {
-				return err
-			}
-			busy = plain != 0
-		}
-		if busy {
+		if w.busy(start) || alone != 0 && alone <= start.Add(b.length+breakGrace*time.Minute) {
 			t.busy++
 			continue
 		}
@@ -402,7 +429,7 @@ func (u *correlationUnit) inject(k, j int, w *watch, tallies []tally) error {
 		t.n++
 		if found != 0 {
 			t.found++
-			t.delays = append(t.delays, found.Sub(s.rows[k].start))
+			t.delays = append(t.delays, found.Sub(start))
 		}
 	}
 	return nil

@@ -24,9 +24,7 @@ func bitfinex(t testing.TB, names ...string) []Series {
 
 // The naive volume rule gives the published figures on the first half of 2019.
 func TestNaiveVolumeAnchor(t *testing.T) {
-	if testing.Short() {
-		t.Skip("half a year of minutes")
-	}
+	testservices.Study(t)
 	o := Options{
 		Detector: NaiveVolume, Columns: DefaultColumns, Venue: "bitfinex", Series: bitfinex(t, "BTCUSD_2019H1"), Rates: []Rate{0},
 	}
@@ -44,9 +42,7 @@ func TestNaiveVolumeAnchor(t *testing.T) {
 
 // What price_anomaly reached on BTC as shipped; half a year takes seconds.
 func TestPriceAnomalyKeepsWhatItReached(t *testing.T) {
-	if testing.Short() {
-		t.Skip("half a year of minutes")
-	}
+	testservices.Study(t)
 	o := options("price_anomaly", bitfinex(t, "BTCUSD_2019H1")...)
 	o.Venue, o.Jumps, o.Ramps = "bitfinex", []float64{3}, []float64{3}
 	r, err := Run(t.Context(), o)

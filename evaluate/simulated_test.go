@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 	"github.com/tapewatch/tapewatch/stream/processor"
@@ -149,9 +150,7 @@ func foundIn(t *testing.T, l simulator.Label, events []*schemas.Event, after tim
 
 // What the simulator hides in transfers, funding and earnings is found by the detectors as shipped, and little else raises an event.
 func TestDetectorsFindWhatTheSimulatorHides(t *testing.T) {
-	if testing.Short() {
-		t.Skip("ten days of three kinds")
-	}
+	testservices.Study(t)
 	const within = 10 * time.Minute
 	c := simulator.Defaults()
 	c.Instruments, c.Rate, c.Duration, c.Calm, c.RareAnomaliesPerDay = 3, 10, 240*time.Hour, 96*time.Hour, 6

@@ -14,9 +14,7 @@ import (
 // recorded names files of the recorded data; it skips without them.
 func recorded(t *testing.T, names ...string) []string {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("months of minutes")
-	}
+	testservices.Study(t)
 	dir := testservices.DataDir(t)
 	var out []string
 	for _, n := range names {
@@ -141,9 +139,7 @@ func TestSilences(t *testing.T) {
 
 // Books of the recording: what a cut of nine tenths is told by, and what half of the band costs.
 func TestCutsAreFound(t *testing.T) {
-	if testing.Short() {
-		t.Skip("books of a thousand levels")
-	}
+	testservices.Study(t)
 	r, err := RunStudy(t.Context(), StudyOptions{Detector: "liquidity_drop", Data: recorded(t, "hftbacktest/usdm/btcusdt_20240808.gz")})
 	if err != nil {
 		t.Fatal(err)

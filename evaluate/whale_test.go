@@ -11,9 +11,7 @@ import (
 // On a seed that nothing was chosen on: few enough alarms, single transfers and splits of a size that is rare for the asset found, shuffles
 // inside an exchange never more than low.
 func TestWhaleStudy(t *testing.T) {
-	if testing.Short() {
-		t.Skip("two assets, 75 days each")
-	}
+	testservices.Study(t)
 	dir := testservices.DataDir(t)
 	result, err := RunStudy(t.Context(), StudyOptions{
 		Detector: "whale_movement", Seed: 3, Days: 30,

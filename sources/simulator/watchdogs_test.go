@@ -6,6 +6,7 @@ import (
 	"time"
 
 	_ "github.com/tapewatch/tapewatch/detectors"
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	_ "github.com/tapewatch/tapewatch/stages"
 	"github.com/tapewatch/tapewatch/stream/processor"
@@ -78,9 +79,7 @@ func (n *node) Reject(p processor.Poison) {
 // days of calm that they need to trust a history, and counts which of them an alarm answers. Labels that begin while an episode or its cool-down is on
 // are busy: no second alarm may come.
 func TestWatchdogsFindLabels(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED with -short: three and a half simulated days of six instruments")
-	}
+	testservices.Study(t)
 	cfg := tradesOnly()
 	cfg.Instruments, cfg.Rate, cfg.AnomaliesPerDay, cfg.Calm = 6, 4, 8, 48*time.Hour
 	var labels []Label

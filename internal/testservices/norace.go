@@ -1,0 +1,5 @@
+//go:build !race
+
+package testservices
+
+const raceEnabled = false
