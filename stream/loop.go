@@ -27,9 +27,19 @@ func (s *session) run(ctx context.Context) error {
 			return err
 		}
 		began := wallClock()
+		trouble := s.trouble
+		s.trouble = ""
 		fetches := s.client.PollFetches(pollCtx)
 		if err := s.pollErrors(fetches); err != nil {
 			return err
+		}
+		switch {
+		case trouble == "" || s.trouble != "":
+		case errors.Is(pollCtx.Err(), context.DeadlineExceeded):
+			// A whole interval passed without an error. On a quiet input nothing else would say that it is over.
+			s.assess()
+		default:
+			s.trouble = trouble // a poll that was woken early proves nothing
 		}
 		if fetches.Empty() {
 			if err := s.idle(ctx); err != nil {

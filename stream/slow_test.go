@@ -1,11 +1,15 @@
 package stream_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream"
@@ -91,4 +95,30 @@ func quickConfig() stream.Config {
 	c := testConfig()
 	c.SessionTimeout, c.Heartbeat, c.Rebalance, c.Transaction = 500*time.Millisecond, 50*time.Millisecond, time.Second, 3*time.Second
 	return c
+}
+
+// An error of the group that has passed is not told for ever: a quiet input commits nothing that would show that all is well.
+func TestPastTroubleOfAQuietGroupIsForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.load(chaos.Load{Records: 1000})
+	r := w.start(stream.GroupOptions{Leave: true})
+	w.caughtUp()
+	r.end()
+	fault := w.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, Err: kerr.UnknownServerError})
+	config := testConfig()
+	config.SnapshotInterval = 2 * time.Second // how long trouble is told
+	r = w.start(stream.GroupOptions{Config: config, Leave: true})
+	began := time.Now()
+	seen := false
+	for c := r.group.Component(); c.State != "healthy" || c.Measures[1].Value < partitions; c = r.group.Component() { // partitions_ready
+		seen = seen || c.State == "unhealthy" && strings.Contains(c.Reason, "UNKNOWN_SERVER_ERROR")
+		if time.Since(began) > 40*time.Second {
+			t.Fatalf("the group is %v", c)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	r.end()
+	if fault.Hits() == 0 || !seen {
+		t.Errorf("NOT RUN: %d answers failed, and trouble was seen: %v", fault.Hits(), seen)
+	}
 }
