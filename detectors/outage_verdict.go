@@ -99,9 +99,9 @@ func (r *report) severity(now schemas.Time) (alarm.Severity, string) {
 		case 0:
 			return alarm.None, ""
 		case 1:
-			return alarm.Medium, "probe"
+			return r.partly(alarm.Medium), "probe"
 		}
-		return alarm.High, "probe"
+		return r.partly(alarm.High), "probe"
 	}
 	s := alarm.None
 	switch {
@@ -112,10 +112,15 @@ func (r *report) severity(now schemas.Time) (alarm.Severity, string) {
 	case r.state == stateDegraded:
 		s = alarm.Medium
 	}
+	return r.partly(s), "status"
+}
+
+// partly is a severity less by one where the report is about a part of the venue.
+func (r *report) partly(s alarm.Severity) alarm.Severity {
 	if s > alarm.None && !r.whole() {
-		s--
+		return s - 1
 	}
-	return s, "status"
+	return s
 }
 
 // Legs of a silence.

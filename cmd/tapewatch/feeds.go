@@ -111,6 +111,12 @@ func (s *settings) feeds() ([]shownFeed, error) {
 			})
 		}
 	}
+	for _, c := range s.Probe.Calls() {
+		rows = append(rows, shownFeed{
+			Source: probeName, Venue: c.Venue, Channel: "probe " + c.Scope, Status: "ready", Proof: "none", Complete: true, Used: slices.Contains(s.Sources.Use, probeName),
+			Configured: []string{}, Address: c.Address,
+		})
+	}
 	return rows, nil
 }
 

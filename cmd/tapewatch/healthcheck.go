@@ -34,7 +34,7 @@ func newHealthcheck(a *app) *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			return probe(ctx, url)
+			return getHealth(ctx, url)
 		},
 	}
 	cmd.Flags().StringVar(&url, "url", "", "ask this address instead")
@@ -59,7 +59,7 @@ func onLoopback(host string) string {
 	return host
 }
 
-func probe(ctx context.Context, url string) error {
+func getHealth(ctx context.Context, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return &usageError{fmt.Errorf("asking %s: %w", url, err)}

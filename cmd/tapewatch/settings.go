@@ -22,6 +22,7 @@ import (
 	"github.com/tapewatch/tapewatch/sources/fred"
 	"github.com/tapewatch/tapewatch/sources/news"
 	"github.com/tapewatch/tapewatch/sources/poll"
+	"github.com/tapewatch/tapewatch/sources/probe"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 	"github.com/tapewatch/tapewatch/sources/status"
 	_ "github.com/tapewatch/tapewatch/stages" // registers bars and baskets
@@ -57,6 +58,7 @@ type settings struct {
 	Ethereum                                     chain.EthereumConfig
 	WhaleAlert                                   chain.WhaleAlertConfig
 	News                                         news.Config
+	Probe                                        probe.Config
 	Sinks                                        sinksConfig
 	PostgresSwitch, RedisSwitch, WebSocketSwitch switchConfig
 	Postgres                                     postgres.Config
@@ -156,6 +158,7 @@ func newSettings() (*settings, *config.Tree) {
 		Poll:   poll.Defaults(), EDGAR: edgar.Defaults(), FRED: fred.Defaults(), Earnings: earnings.Defaults(), Status: status.Defaults(),
 		Bitcoin: chain.BitcoinDefaults(), Ethereum: chain.EthereumDefaults(), WhaleAlert: chain.WhaleAlertDefaults(),
 		News:           news.Defaults(),
+		Probe:          probe.Defaults(),
 		Watchdogs:      watchdogsConfig{Enabled: true},
 		Supervision:    supervisionDefaults(),
 		Sinks:          sinksConfig{Enabled: true},
@@ -186,6 +189,7 @@ func newSettings() (*settings, *config.Tree) {
 	t.Add("ethereum", "Large transfers on Ethereum, or a chain like it, from a node by JSON-RPC.", &s.Ethereum)
 	t.Add("whalealert", "Large transfers on many chains, from Whale Alert.", &s.WhaleAlert)
 	t.Add("news", "Articles of RSS and Atom feeds, by the symbols they are about.", &s.News)
+	t.Add("probe", "Whether venues answer, asked from outside: they are down, or we are.", &s.Probe)
 	t.Add("sinks", "All sinks at once.", &s.Sinks)
 	t.Add("sinks.postgres", "Events in PostgreSQL, each row exactly once.", &s.PostgresSwitch)
 	t.AddWhen("sinks.postgres", "", &s.Postgres, func() bool { return !s.Postgres.URL.IsZero() })

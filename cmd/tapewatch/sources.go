@@ -15,6 +15,7 @@ import (
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/files"
+	"github.com/tapewatch/tapewatch/sources/probe"
 	"github.com/tapewatch/tapewatch/sources/simulator"
 	"github.com/tapewatch/tapewatch/stream/deadletter"
 	"github.com/tapewatch/tapewatch/stream/topics"
@@ -41,6 +42,9 @@ type sourceMaker struct {
 	make func(p *process) (sources.Source, error)
 }
 
+// probeName is the source that asks venues whether they answer.
+const probeName = "probe"
+
 func sourceMakers() []sourceMaker {
 	makers := []sourceMaker{
 		{"simulator", func(p *process) (sources.Source, error) {
@@ -63,7 +67,10 @@ func sourceMakers() []sourceMaker {
 			return c.source(p)
 		}})
 	}
-	return append(makers, pollSources()...)
+	return append(append(makers, pollSources()...), sourceMaker{probeName, func(p *process) (sources.Source, error) {
+		s := p.app.settings
+		return probe.New(probe.Options{Config: s.Probe, UserAgent: s.Poll.UserAgent, Once: s.pollOnce, Metrics: p.metrics.sources, Log: p.log})
+	}})
 }
 
 // emptyTopics reports whether topics hold nothing.
@@ -166,7 +173,7 @@ func (p *process) restarts(name string) supervisionConfig {
 	s := p.app.settings
 	c := s.Supervision
 	v, venue := s.Venues.connector(name)
-	live := polls(name) || venue && v.common.Play == ""
+	live := polls(name) || name == probeName || venue && v.common.Play == ""
 	if !live || len(s.playlist) > 0 || s.pollOnce {
 		c.RetryAttempts = 0
 	}
