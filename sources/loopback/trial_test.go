@@ -138,7 +138,7 @@ func run(t testing.TB, o *oracle, p plan) (tr *trial, wrong []string) {
 		back := slices.Clone(tr.out.back)
 		tr.out.mu.Unlock()
 		got, late := tr.out.Entries(), time.Now().After(end)
-		wrong = o.judgeHealth(got, p.losses, p.silent, p.reconnects)
+		wrong = append(o.judgeHealth(got, p.losses, p.silent, p.reconnects), tr.struck()...)
 		if p.also != nil {
 			wrong = append(wrong, p.also(tr)...)
 		}
@@ -280,6 +280,20 @@ func (tr *trial) twice(part string) string {
 		}
 	}
 	return ""
+}
+
+// struck says which faults were not struck as often as they were ordered: a run without its fault proves nothing.
+func (tr *trial) struck() (wrong []string) {
+	tr.server.mu.Lock()
+	defer tr.server.mu.Unlock()
+	for _, r := range tr.server.rules {
+		switch {
+		case r.Kind == Age: // what comes of it is up to the connector
+		case r.Kind == Silence && r.seen == 0, r.Kind != Silence && r.Count < allStream && r.done != max(r.Count, 1), r.Count == allStream && r.done == 0:
+			wrong = append(wrong, fmt.Sprintf("fault %s struck %d times of %d", r.Kind, r.done, r.seen))
+		}
+	}
+	return wrong
 }
 
 // standing is how many sessions there are.
