@@ -44,7 +44,7 @@ func serve(t *testing.T, opt Options, enough func([]capture.Frame) bool, handle 
 		case f := <-frames:
 			got = append(got, f)
 		case <-ctx.Done():
-			t.Fatalf("not enough after 20 s: %v", got)
+			t.Fatalf("not enough after 20 s: %d frames", len(got))
 		}
 	}
 	cancel()
@@ -146,6 +146,38 @@ func TestRenewalWaitsForWord(t *testing.T) {
 	}
 	if last := frames[len(frames)-1]; last.Conn != "test/1" {
 		t.Errorf("%s was closed, want test/1", last.Conn)
+	}
+}
+
+// A next session that ends while both stand costs nothing: the one at hand goes on, with its requests.
+func TestRenewalThatDoesNotLast(t *testing.T) {
+	requests := make(chan []byte, 1)
+	opt := Options{Silence: time.Minute, MaxAge: 200 * time.Millisecond, BackoffMax: time.Millisecond, Requests: requests, Settled: make(chan struct{})}
+	var asked atomic.Int32
+	closed := 0
+	frames := serve(t, opt, func(f []capture.Frame) bool {
+		if n := count(f, capture.Close); n == 1 && closed == 0 {
+			closed = len(f)
+			requests <- []byte("request")
+		}
+		return closed > 0 && len(f) > closed+20 && asked.Load() != 0
+	}, func(session int32, c *websocket.Conn, ctx context.Context) {
+		if session == 2 {
+			_ = c.Write(ctx, websocket.MessageText, []byte("data"))
+			return
+		}
+		go func() {
+			if _, raw, err := c.Read(ctx); err == nil && string(raw) == "request" {
+				asked.Store(session)
+			}
+		}()
+		for c.Write(ctx, websocket.MessageText, []byte("data")) == nil {
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	if frames[closed-1].Conn != "test/2" || frames[len(frames)-1].Conn != "test/1" || asked.Load() != 1 {
+		t.Errorf("%s was closed, %s goes on, the request came by session %d: want test/2, test/1 and 1",
+			frames[closed-1].Conn, frames[len(frames)-1].Conn, asked.Load())
 	}
 }
 

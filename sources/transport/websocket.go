@@ -64,7 +64,10 @@ func now() schemas.Time { return schemas.Time(time.Now().UnixNano()) } //nolint:
 
 // Dial keeps the connection and sends its frames until ctx is done. It returns when all its goroutines have ended.
 func Dial(ctx context.Context, opt Options, frames chan<- capture.Frame) error {
-	d := &dialer{opt: opt, frames: frames}
+	d := &dialer{opt: opt, frames: frames, aimed: make(chan struct{}, 1)}
+	var router sync.WaitGroup
+	defer router.Wait()
+	router.Go(func() { d.route(ctx) })
 	wait := backoff{cap: opt.BackoffMax}
 	for ctx.Err() == nil {
 		last := d.stand(ctx)
@@ -85,13 +88,14 @@ type dialer struct {
 	opt      Options
 	frames   chan<- capture.Frame
 	sessions int
+	target   atomic.Pointer[session] // that requests go out on
+	aimed    chan struct{}           // says that there is another one
 }
 
 // session is one dialled connection.
 type session struct {
 	cancel     context.CancelFunc
-	turn       chan struct{} // closed when requests go out here: the first time, or when it has data
-	retired    chan struct{} // closed when requests go to the next one
+	requests   chan []byte
 	alive      chan struct{} // closed at the first data
 	done       chan struct{} // closed at the end; the fields below may be read then
 	data       atomic.Bool
@@ -102,7 +106,7 @@ type session struct {
 // stand keeps a session, renews it at its age, and returns the one that was lost.
 func (d *dialer) stand(ctx context.Context) *session {
 	current := d.start(ctx)
-	close(current.turn)
+	d.aim(current)
 	renew := time.NewTimer(jittered(d.opt.MaxAge))
 	defer renew.Stop()
 	for {
@@ -131,10 +135,15 @@ func (d *dialer) stand(ctx context.Context) *session {
 			renew.Reset(jittered(overlap))
 			continue
 		}
-		close(current.retired)
-		close(next.turn)
+		d.aim(next)
 		if !current.ended() {
 			d.settle(current, next)
+		}
+		if next.ended() && !current.ended() {
+			// It did not last: keep the first, try again.
+			d.aim(current)
+			renew.Reset(jittered(overlap))
+			continue
 		}
 		current.end()
 		current = next
@@ -145,9 +154,7 @@ func (d *dialer) stand(ctx context.Context) *session {
 func (d *dialer) start(ctx context.Context) *session {
 	d.sessions++
 	inner, cancel := context.WithCancel(ctx)
-	s := &session{
-		cancel: cancel, turn: make(chan struct{}), retired: make(chan struct{}), alive: make(chan struct{}), done: make(chan struct{}),
-	}
+	s := &session{cancel: cancel, requests: make(chan []byte), alive: make(chan struct{}), done: make(chan struct{})}
 	name := d.opt.Slot + "/" + strconv.Itoa(d.sessions)
 	go func() {
 		defer close(s.done)
@@ -155,6 +162,44 @@ func (d *dialer) start(ctx context.Context) *session {
 		s.err = d.serve(ctx, inner, s, name)
 	}()
 	return s
+}
+
+// aim has requests go out on a session.
+func (d *dialer) aim(s *session) {
+	d.target.Store(s)
+	select {
+	case d.aimed <- struct{}{}:
+	default:
+	}
+}
+
+// route hands requests to the session that they are to go out on. When that has ended they wait for the next.
+func (d *dialer) route(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case request := <-d.opt.Requests:
+			d.hand(ctx, request)
+		}
+	}
+}
+
+func (d *dialer) hand(ctx context.Context, request []byte) {
+	for ctx.Err() == nil {
+		if s := d.target.Load(); s != nil {
+			select {
+			case s.requests <- request:
+				return
+			case <-s.done:
+			case <-ctx.Done():
+			}
+		}
+		select {
+		case <-d.aimed:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // settle lets two sessions run side by side until the next one has all that it needs, and for a while at least.
@@ -279,8 +324,6 @@ func (d *dialer) read(outer, ctx context.Context, s *session, conn *websocket.Co
 
 // write sends pings and requests until the session ends. Pings are not recorded: they ask for nothing.
 func (d *dialer) write(outer, ctx context.Context, s *session, conn *websocket.Conn, name string) error {
-	var requests <-chan []byte
-	turn, retired := s.turn, s.retired
 	var pings <-chan time.Time
 	if len(d.opt.Ping) > 0 {
 		every := time.NewTicker(d.opt.PingEvery)
@@ -292,14 +335,8 @@ func (d *dialer) write(outer, ctx context.Context, s *session, conn *websocket.C
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-turn:
-			requests, turn = d.opt.Requests, nil
-			continue
-		case <-retired:
-			requests, retired = nil, nil
-			continue
 		case <-pings:
-		case request = <-requests:
+		case request = <-s.requests:
 			if err := d.emit(outer, capture.Frame{Kind: capture.Send, Conn: name, At: now(), Data: request}); err != nil {
 				return nil // the whole source ends
 			}
