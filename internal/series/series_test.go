@@ -96,36 +96,13 @@ func TestWindowAgainstSorting(t *testing.T) {
 	})
 }
 
-func TestBars(t *testing.T) {
-	b := NewBars(3)
-	for i := range int64(5) {
-		b.Add(Bar{Start: i * 60e9, Open: 1, High: 2, Low: 0.5, Close: float64(i), Volume: 7, Trades: i})
-	}
-	again := NewBars(3)
-	if rest, err := again.RestoreState(b.AppendState(nil)); err != nil || len(rest) != 0 {
-		t.Fatal(err, rest)
-	}
-	for i := range 4 {
-		if again.Last(i) != b.Last(i) {
-			t.Errorf("bar %d ago: %+v, want %+v", i, again.Last(i), b.Last(i))
-		}
-	}
-	if b.Last(2).Close != 2 || b.Last(3) != (Bar{}) {
-		t.Errorf("oldest bar %+v, past it %+v", b.Last(2), b.Last(3))
-	}
-	if b.Clear(); b.Len() != 0 {
-		t.Error("Clear left bars")
-	}
-}
-
 func TestNoAllocations(t *testing.T) {
-	w, b := NewWindow(25), NewBars(15)
+	w := NewWindow(25)
 	var e EW
 	x := int64(0)
 	if n := testing.AllocsPerRun(1000, func() {
 		x += 17
 		w.Add(float64(x % 31))
-		b.Add(Bar{Start: x})
 		e.AddClipped(0.99, float64(x%13), 3, 1e-9)
 		_ = w.Median() + e.Var()
 	}); n != 0 {
@@ -134,22 +111,17 @@ func TestNoAllocations(t *testing.T) {
 }
 
 func FuzzRestoreState(f *testing.F) {
-	w, b := NewWindow(4), NewBars(4)
-	for i := range int64(9) {
+	w := NewWindow(4)
+	for i := range 9 {
 		w.Add(float64(i))
-		b.Add(Bar{Start: i})
 	}
 	e := EW{weight: 1}
 	f.Add(w.AppendState(nil))
-	f.Add(b.AppendState(nil))
 	f.Add(e.AppendState(nil))
 	f.Fuzz(func(_ *testing.T, src []byte) {
 		if _, err := w.RestoreState(src); err == nil {
 			w.Add(1)
 			_ = w.Median()
-		}
-		if _, err := b.RestoreState(src); err == nil {
-			b.Add(Bar{})
 		}
 		var l Level
 		_, _ = l.RestoreState(src)
