@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,13 +15,16 @@ import (
 
 func newFeeds(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "feeds", Short: "List what the sources can read", Args: noArgs, RunE: help}
-	cmd.AddCommand(&cobra.Command{
+	var live bool
+	list := &cobra.Command{
 		Use: "list", Short: "List every channel of every source: where from, what proves it, for which instruments it is set", Args: noArgs,
 		Long: "One row for each channel of each source. PROOF says how the loss of a record is seen; docs/feeds.md says what each proof cannot.\n" +
 			"KEY is the setting of a key or an address that a service wants, STATUS says whether it is there. CONFIGURED are the instruments of the\n" +
-			"settings, - where the channel is not asked for. How a stream is now is in FeedHealth:\n" +
-			"`tapewatch tail venues.status --filter type=FeedHealth`.",
-		Example: "tapewatch feeds list\ntapewatch feeds list --output json",
+			"settings, - where the channel is not asked for. RECORDED is the month of the recording that proves the decoding of the\n" +
+			"channel, - where documented examples do.\n\n" +
+			"--live asks a running cluster instead: one row for each stream, by its last FeedHealth of the last five minutes. STATE is live; silent: for a\n" +
+			"minute, or it never spoke; down: no connection; stale: no health for a minute and a half; absent: the settings want it, and no health came.",
+		Example: "tapewatch feeds list\ntapewatch feeds list --output json\ntapewatch feeds list --live",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.load(cmd); err != nil {
 				return err
@@ -29,17 +33,22 @@ func newFeeds(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			l := listing{head: []string{"SOURCE", "CHANNEL", "KEY", "STATUS", "PROOF", "WHOLE", "USED", "CONFIGURED", "ADDRESS"}, data: rows}
+			if live {
+				return a.liveFeeds(cmd.Context(), rows)
+			}
+			l := listing{head: []string{"SOURCE", "CHANNEL", "KEY", "STATUS", "PROOF", "RECORDED", "WHOLE", "USED", "CONFIGURED", "ADDRESS"}, data: rows}
 			for _, r := range rows {
 				configured := "-"
 				if len(r.Configured) > 0 {
 					configured = strings.Join(r.Configured, ",")
 				}
-				l.row(r.Source, r.Channel, orDash(r.Key), r.Status, r.Proof, yes(r.Complete), yes(r.Used), configured, r.Address)
+				l.row(r.Source, r.Channel, orDash(r.Key), r.Status, r.Proof, orDash(r.Recorded), yes(r.Complete), yes(r.Used), configured, r.Address)
 			}
 			return a.print(l)
 		},
-	})
+	}
+	list.Flags().BoolVar(&live, "live", false, "how every stream of a running cluster is, by its last FeedHealth")
+	cmd.AddCommand(list)
 	return cmd
 }
 
@@ -55,12 +64,17 @@ type shownFeed struct {
 	Status string `json:"status"`
 	// Proof is how a loss is seen: none, arithmetic, identity, checksum, or connection: a lost message may have been of any stream.
 	Proof string `json:"proof"`
+	// Recorded is the month of the recording that proves the channel's decoding, empty for none.
+	Recorded string `json:"recorded"`
 	// Complete is false where the venue sends a part only.
 	Complete bool `json:"complete"`
 	// Used says that sources.use names the source.
 	Used bool `json:"used"`
 	// Configured are the instruments that the channel is asked for.
 	Configured []string `json:"configured"`
+
+	// name is the Meta.source of the records.
+	name string
 }
 
 func yes(b bool) string {
@@ -80,8 +94,8 @@ func (s *settings) feeds() ([]shownFeed, error) {
 		}
 		for _, channel := range spec.Channels {
 			r := shownFeed{
-				Source: v.name, Venue: spec.Venue, Channel: channel, Status: "ready", Proof: spec.Proof(channel), Complete: !slices.Contains(spec.Partial, channel),
-				Used: slices.Contains(s.Sources.Use, v.name), Address: address(spec, channel), Configured: []string{},
+				Source: v.name, Venue: spec.Venue, Channel: channel, Status: "ready", Proof: spec.Proof(channel), Recorded: spec.Recorded.Of(channel), Complete: !slices.Contains(spec.Partial, channel),
+				Used: slices.Contains(s.Sources.Use, v.name), Address: address(spec, channel), Configured: []string{}, name: cmp.Or(v.common.Name, spec.SourceName()),
 			}
 			if slices.Contains(v.common.Channels, channel) {
 				r.Configured = v.common.Symbols
@@ -107,14 +121,14 @@ func (s *settings) feeds() ([]shownFeed, error) {
 		for _, stream := range streams {
 			rows = append(rows, shownFeed{
 				Source: m.name, Venue: p.Venue(), Channel: stream, Key: m.key, Status: state, Proof: "none", Complete: true, Used: slices.Contains(s.Sources.Use, m.name),
-				Configured: []string{},
+				Configured: []string{}, name: m.name,
 			})
 		}
 	}
 	for _, c := range s.Probe.Calls() {
 		rows = append(rows, shownFeed{
 			Source: probeName, Venue: c.Venue, Channel: "probe " + c.Scope, Status: "ready", Proof: "none", Complete: true, Used: slices.Contains(s.Sources.Use, probeName),
-			Configured: []string{}, Address: c.Address,
+			Configured: []string{}, Address: c.Address, name: probeName,
 		})
 	}
 	return rows, nil
@@ -162,12 +176,13 @@ func writeFeeds(b *bytes.Buffer) error {
 		"| checksum | the best levels of the book, summed up | a change below those levels until it rises among them; how much was lost |\n" +
 		"| connection | the messages of a connection are numbered | which stream lost: all are told of it |\n" +
 		"| none | nothing but silence and the end of the connection | a single message |\n\n" +
-		"| source | venue | channel | proof | whole | instruments by default | address |\n|---|---|---|---|---|---|---|\n")
+		"Recorded is the month of the recording that proves the decoding of a channel, - where examples of the venue's documentation do.\n\n" +
+		"| source | venue | channel | proof | recorded | whole | instruments by default | address |\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
 		if _, ok := s.Venues.connector(r.Source); !ok {
 			continue
 		}
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", r.Source, r.Venue, r.Channel, r.Proof, yes(r.Complete), strings.Join(r.Configured, ", "), r.Address)
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s | %s |\n", r.Source, r.Venue, r.Channel, r.Proof, orDash(r.Recorded), yes(r.Complete), strings.Join(r.Configured, ", "), r.Address)
 	}
 	b.WriteString("\nServices that are asked ([sources](sources.md)); what is new is found by what they answer, so nothing proves a loss:\n\n" +
 		"| source | venue of its records | channel | asked with |\n|---|---|---|---|\n")

@@ -28,12 +28,14 @@ func (c Config) Spec() (*venue.Spec, error) {
 		Canonical:   func(v string) (string, error) { return canonical(v, futures) },
 		VenueSymbol: func(symbol string) (string, error) { return venueSymbol(symbol, futures) },
 		Streams:     streams, IsData: isData,
-		Topics:  []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks},
-		Books:   venue.BookRules{Chain: venue.ChainRange, Proof: schemas.SequenceKind_SEQUENCE_KIND_ARITHMETIC, Asked: true},
-		Recover: func(v string) venue.Recovery { return venue.Recovery{Get: c.snapshotURL(v)} },
+		Recorded: venue.Recorded{When: "2021-10", Channels: []string{venue.Trades, venue.Quotes, venue.Book}},
+		Topics:   []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks},
+		Books:    venue.BookRules{Chain: venue.ChainRange, Proof: schemas.SequenceKind_SEQUENCE_KIND_ARITHMETIC, Asked: true},
+		Recover:  func(v string) venue.Recovery { return venue.Recovery{Get: c.snapshotURL(v)} },
 	}
 	if futures {
 		s.Topics = append(s.Topics, schemas.MarketDerivatives)
+		s.Recorded.When = "2024-08"
 		s.Partial = []string{venue.Liquidations} // the latest of a second and symbol, at most
 		s.Books.Chain, s.Books.Proof = venue.ChainOverlap, schemas.SequenceKind_SEQUENCE_KIND_IDENTITY
 	}

@@ -29,6 +29,7 @@ func (c Config) Spec() (*venue.Spec, error) {
 		Canonical:   func(v string) (string, error) { return canonical(v, linear) },
 		VenueSymbol: func(symbol string) (string, error) { return venueSymbol(symbol, linear) },
 		Streams:     streams, IsData: isData,
+		Recorded: venue.Recorded{When: "2026-08", Channels: []string{venue.Trades, venue.Book}},
 		Serves: func(url string) bool {
 			return c.StreamURL != "" || strings.HasSuffix(url, "/"+c.Market) || !strings.Contains(url, "/v5/public/")
 		},
@@ -40,6 +41,7 @@ func (c Config) Spec() (*venue.Spec, error) {
 		},
 	}
 	if linear {
+		s.Recorded.Channels = append(s.Recorded.Channels, venue.Marks)
 		s.Topics = append(s.Topics, schemas.MarketDerivatives)
 	}
 	s.Topics = append(s.Topics, schemas.VenuesStatus)

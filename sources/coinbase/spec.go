@@ -29,13 +29,14 @@ func (c Config) Spec() (*venue.Spec, error) {
 		Topics:    []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.VenuesStatus},
 		Canonical: canonical, VenueSymbol: func(symbol string) (string, error) { return venueSymbol(symbol, c.Market) },
 		Streams: streams, IsData: isData, Contiguous: true,
+		Recorded: venue.Recorded{When: "2026-08", Channels: []string{venue.Trades, venue.Quotes, venue.Book}},
 		// The numbers of Advanced Trade prove the whole connection; those of Exchange say nothing of its books.
 		Books:   venue.BookRules{Proof: schemas.SequenceKind_SEQUENCE_KIND_ARITHMETIC},
 		Recover: func(v string) venue.Recovery { return venue.Recovery{Send: c.again(v)} },
 	}
 	if c.Market == Exchange {
 		s.NewDecoder = func() venue.Decoder { return &exchangeDecoder{} }
-		s.Books.Proof = schemas.SequenceKind_SEQUENCE_KIND_NONE
+		s.Books.Proof, s.Recorded = schemas.SequenceKind_SEQUENCE_KIND_NONE, venue.Recorded{}
 	}
 	return s, c.connect(s)
 }

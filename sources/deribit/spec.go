@@ -34,6 +34,7 @@ func (c Config) Spec() (*venue.Spec, error) {
 	s := &venue.Spec{
 		Venue: "deribit", Market: "derivatives", NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true, Channels: channels,
 		Canonical: canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,
+		Recorded: venue.Recorded{When: "2021-07", Channels: []string{venue.Book, venue.Options}},
 		Topics: []schemas.Topic{
 			schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.MarketDerivatives, schemas.MarketOptions, schemas.VenuesStatus,
 		},

@@ -25,7 +25,8 @@ func (c Config) Spec() (*venue.Spec, error) {
 		Topics:     []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.VenuesStatus},
 		NewDecoder: func() venue.Decoder { return &decoder{depth: c.Depth} },
 		Canonical:  canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,
-		Books: venue.BookRules{Proof: schemas.SequenceKind_SEQUENCE_KIND_CHECKSUM, Checksum: checksum},
+		Recorded: venue.Recorded{When: "2021-04 (v1)", Channels: []string{venue.Trades, venue.Quotes, venue.Book}},
+		Books:    venue.BookRules{Proof: schemas.SequenceKind_SEQUENCE_KIND_CHECKSUM, Checksum: checksum},
 		// "The trade identifier is a sequence number, unique per book."
 		Contiguous: true,
 		Recover: func(v string) venue.Recovery {

@@ -358,12 +358,17 @@ const flagBackfill = 4
 func (m *machine) job(name string) *job {
 	j := m.jobs[name]
 	if j == nil {
-		stream, _, _ := strings.Cut(name, "/")
-		j = &job{Job: Job{Name: name, Stream: stream}}
+		j = &job{Job: Job{Name: name, Stream: streamOf(name)}}
 		m.jobs[name] = j
-		m.health.stream(stream)
+		m.health.stream(j.Stream)
 	}
 	return j
+}
+
+// streamOf guesses the stream of a job of other settings.
+func streamOf(name string) string {
+	stream, _, _ := strings.Cut(name, "/")
+	return stream
 }
 
 // reject counts what broke a rule; every power of two it shows one.

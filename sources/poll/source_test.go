@@ -69,6 +69,16 @@ func TestRestart(t *testing.T) {
 		if ids(out) != "a b" || asked != 1 {
 			t.Errorf("%q in %d requests; the job was not due", ids(out), asked)
 		}
+		// Its health goes on from the last answer, and a job that is no longer asked for has none.
+		health := sourcetest.Of[*schemas.FeedHealth](out)
+		if h := health[len(health)-1]; !h.Connected || time.Duration(h.GetSilentNs()) < 30*time.Minute {
+			t.Errorf("health %v, want connected and silent for half an hour", h)
+		}
+		before := len(health)
+		runOnce(t, &fake{name: "fake", url: "http://fake.test", jobs: nil}, o, out)
+		if health = sourcetest.Of[*schemas.FeedHealth](out); len(health) != before {
+			t.Errorf("a job that is not asked for has health: %v", health[before:])
+		}
 		time.Sleep(time.Hour)
 		body = items("a", "b", "c")
 		runOnce(t, p, o, out)

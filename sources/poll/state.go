@@ -76,8 +76,17 @@ func (m *machine) start(f capture.Frame) error {
 	return nil
 }
 
+// restore takes up the state of a job. One that is no longer asked for is known by what it published, and has no health; of the
+// others the health goes on from the last answer.
 func (m *machine) restore(s *schemas.PollState) {
-	j := m.job(s.GetJob())
+	j := m.jobs[s.GetJob()]
+	switch {
+	case j == nil:
+		j = &job{Job: Job{Name: s.GetJob(), Stream: streamOf(s.GetJob())}}
+		m.jobs[s.GetJob()] = j
+	case s.GetPolled() != 0:
+		m.health.answered(j.Stream, schemas.Time(s.GetPolled()))
+	}
 	j.polled, j.cursor, j.begun = schemas.Time(s.GetPolled()), s.GetCursor(), s.GetPolled() != 0
 	j.memory.restore(s.GetSeen())
 	m.ticked = max(m.ticked, schemas.Time(s.GetTicked()))

@@ -6,6 +6,7 @@
 package venue
 
 import (
+	"slices"
 	"time"
 
 	"github.com/valyala/fastjson"
@@ -34,6 +35,8 @@ type Spec struct {
 	Venue, Market string
 	// Channels are all that the market has; Partial those of them that the venue sends a part of only.
 	Channels, Partial []string
+	// Recorded says which of them a recording of the venue proves.
+	Recorded Recorded
 	// Topics are those that the market's keys live on.
 	Topics []schemas.Topic
 	// NewDecoder makes the decoder of one machine.
@@ -61,6 +64,21 @@ type Spec struct {
 	Gets        []Get
 	// Recover says how to get a fresh snapshot of a book.
 	Recover func(venueSymbol string) Recovery
+}
+
+// Recorded names the channels whose decoding and state a recording of the venue proves, and the month that it is of, with the
+// interface where the venue has a newer one by now. The others are held to documented examples.
+type Recorded struct {
+	When     string
+	Channels []string
+}
+
+// Of is when a channel was recorded, empty where it was not.
+func (r Recorded) Of(channel string) string {
+	if slices.Contains(r.Channels, channel) {
+		return r.When
+	}
+	return ""
 }
 
 // A Stream is a channel of an instrument, by the venue's spelling.
