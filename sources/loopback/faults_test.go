@@ -13,13 +13,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/sourcetest"
 	"github.com/tapewatch/tapewatch/sources/venue"
 	"github.com/tapewatch/tapewatch/sources/venue/venuetest"
 )
 
-// raced says that the race detector is on, which makes all of it ten times as dear: then every fault is run against one venue.
+// raced says that the race detector is on, which makes all of it ten times as dear: then recordings are cut shorter.
 var raced bool
 
 // faultCase is one row of the table of fault runs.
@@ -264,18 +265,28 @@ func inPath(s *venue.Spec, element string) {
 	}
 }
 
-// Every fault against every venue. Cells of the table, which is that of docs/proofs.md: gaps told; longest time without a book.
+// Every fault against one venue, those in turn.
 func TestFaults(t *testing.T) {
-	var mu sync.Mutex // guards rows
+	all := markets()
+	for i, c := range faultCases() {
+		m := all[i%len(all)]
+		t.Run(c.name+"/"+m.name, func(t *testing.T) {
+			t.Parallel()
+			c.run(t, oracleOf(t, m))
+		})
+	}
+}
+
+// Every fault against every venue. Cells of the table, which is that of docs/proofs.md: gaps told; longest time without a book.
+func TestEveryFault(t *testing.T) {
+	testservices.Study(t) // under the race detector TestFaults has enough
+	var mu sync.Mutex     // guards rows
 	rows := map[string]map[string]string{}
 	cases, all := faultCases(), markets()
 	t.Run("run", func(t *testing.T) {
-		for i, c := range cases {
+		for _, c := range cases {
 			rows[c.name] = map[string]string{}
-			for j, m := range all {
-				if raced && i%len(all) != j {
-					continue
-				}
+			for _, m := range all {
 				t.Run(c.name+"/"+m.name, func(t *testing.T) {
 					t.Parallel()
 					cell := c.run(t, oracleOf(t, m))
