@@ -87,6 +87,42 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
+// Which of ten messages, one a second, each fault strikes.
+func TestRuleHits(t *testing.T) {
+	for _, c := range []struct {
+		fault string
+		want  string
+	}{
+		{"drop", "x........."},
+		{"drop:at=3", "..x......."},
+		{"drop:at=3,count=2", "..xx......"},
+		{"drop:count=4", "xxxx......"},
+		{"drop:after=5s", ".....x...."},
+		{"drop:after=5s,count=20", ".....xxxxx"},
+		{"silence", "xxxxxxxxxx"},
+		{"silence:at=4", "...xxxxxxx"},
+		{"silence:at=4,count=2", "...xx....."},
+	} {
+		f, err := ParseFault(c.fault)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, got := rule{Fault: f}, []byte("..........")
+		for n := range got {
+			if r.hit(time.Duration(n) * time.Second) {
+				got[n] = 'x'
+			}
+		}
+		if string(got) != c.want {
+			t.Errorf("%s strikes %s, want %s", c.fault, got, c.want)
+		}
+	}
+	r := rule{Fault: Fault{Stream: "book.BTC"}}
+	if !r.about([]string{"trade", "book.BTC-PERPETUAL"}) || r.about([]string{"trade.BTC"}) || !(&rule{}).about(nil) {
+		t.Error("a rule is about the streams that have its text in their name, or about all")
+	}
+}
+
 // One digit of one price or quantity is another; numbers, times and what is no number with a point stay.
 func TestFlip(t *testing.T) {
 	raw := []byte(`{"u":12,"t":"2024-01-01T00:00:00.5Z","b":[["100.50","3.0"]],"n":1.25}`)
