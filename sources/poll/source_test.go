@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -232,4 +233,49 @@ func TestMemory(t *testing.T) {
 			}
 		}
 	})
+}
+
+// One job whose address fails at all times costs the others on its host nothing: they have every turn, and the one is asked again
+// with growing waits.
+func TestOneJobDoesNotHoldUpTheOthers(t *testing.T) {
+	for _, broken := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex // guards asked
+			asked := map[string]int{}
+			o := options()
+			o.Once = false
+			o.Client.http.Transport = transport(func(r *http.Request) http.HandlerFunc {
+				mu.Lock()
+				defer mu.Unlock()
+				asked[r.URL.Path]++
+				if r.URL.Path == "/bad" && broken {
+					return fails(http.StatusServiceUnavailable)
+				}
+				return says(items(r.URL.Path))
+			})
+			src, err := New(&fake{name: "fake", url: "http://fake.test", jobs: []string{"a", "b", "bad"}}, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+			defer cancel()
+			out := &sourcetest.Memory{}
+			if err := src.Run(ctx, out); err != nil {
+				t.Fatal(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, path := range []string{"/a", "/b"} { // every hour, or up to a tenth earlier
+				if n := asked[path]; n < 24 || n > 28 {
+					t.Errorf("broken %v: %s was asked %d times in a day", broken, path, n)
+				}
+			}
+			if n := asked["/bad"]; broken && (n < 24 || n > 200) {
+				t.Errorf("the address that fails was asked %d times in a day", n)
+			}
+			if want := 3 - map[bool]int{true: 1}[broken]; len(sourcetest.Of[*schemas.MacroObservation](out)) != want {
+				t.Errorf("broken %v: %q published, want %d", broken, ids(out), want)
+			}
+		})
+	}
 }
