@@ -3,6 +3,7 @@ package loopback
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -180,18 +181,28 @@ func cutMessage(t testing.TB, o *oracle) (plan, string) {
 	return p, ""
 }
 
-// renewed has every connection renewed ahead of the age at which the venue ends it, twice, while the market goes on.
+// renewed has every connection renewed ahead of the age at which the venue ends it, twice, while the market goes on. Connections
+// are renewed in their own time: the market waits until each was, and goes on while both sessions of the book stand.
 func renewed(_ testing.TB, o *oracle) (plan, string) {
 	const age = time.Second
 	third := len(o.frames) / 3
+	at, waiting := 0, map[string]bool{}
 	return plan{
 		faults: []Fault{{Kind: Age, For: 15 * age}}, reconnects: -1,
 		change: func(_ *venue.Spec, c *venue.Config) { c.MaxAge = age },
 		holds: func(tr *trial, next int) string {
-			if next > 0 && next%third == 0 {
-				return tr.twice("")
+			if next == 0 || next%third != 0 {
+				return ""
 			}
-			return ""
+			once := tr.singles()
+			if at != next {
+				at, waiting = next, maps.Clone(once)
+			}
+			maps.DeleteFunc(waiting, func(key string, _ bool) bool { return !once[key] })
+			for key := range waiting {
+				return key + " has not been renewed"
+			}
+			return tr.twice(o.book.key)
 		},
 		also: func(tr *trial) (wrong []string) {
 			if n := tr.server.Sessions(); n < 3*len(tr.spec.Connections) {

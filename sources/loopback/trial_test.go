@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -265,9 +266,20 @@ func (tr *trial) inFlight() string {
 
 // twice says which of the streams that are followed at all are not followed by two sessions.
 func (tr *trial) twice(part string) string {
+	for key := range tr.singles() {
+		if strings.Contains(key, part) {
+			return key + " is not followed by two sessions"
+		}
+	}
+	return ""
+}
+
+// singles are the streams that are followed at all, and not by two sessions.
+func (tr *trial) singles() map[string]bool {
 	s := tr.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	out := map[string]bool{}
 	for key := range s.wanted {
 		n := 0
 		for _, c := range s.sessions {
@@ -275,11 +287,10 @@ func (tr *trial) twice(part string) string {
 				n++
 			}
 		}
-		if n < 2 && strings.Contains(key, part) {
-			return key + " is not followed by two sessions"
-		}
+		out[key] = n < 2
 	}
-	return ""
+	maps.DeleteFunc(out, func(_ string, single bool) bool { return !single })
+	return out
 }
 
 // struck says which faults were not struck as often as they were ordered: a run without its fault proves nothing.
