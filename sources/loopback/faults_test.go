@@ -3,7 +3,6 @@ package loopback
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -181,28 +180,21 @@ func cutMessage(t testing.TB, o *oracle) (plan, string) {
 	return p, ""
 }
 
-// renewed has every connection renewed ahead of the age at which the venue ends it, twice, while the market goes on. Connections
-// are renewed in their own time: the market waits until each was, and goes on while both sessions of the book stand.
+// renewed has every connection renewed ahead of the age at which the venue ends it, twice, while the market goes on.
 func renewed(_ testing.TB, o *oracle) (plan, string) {
 	const age = time.Second
 	third := len(o.frames) / 3
-	at, waiting := 0, map[string]bool{}
 	return plan{
 		faults: []Fault{{Kind: Age, For: 15 * age}}, reconnects: -1,
 		change: func(_ *venue.Spec, c *venue.Config) { c.MaxAge = age },
 		holds: func(tr *trial, next int) string {
-			if next == 0 || next%third != 0 {
-				return ""
+			switch next {
+			case third:
+				return tr.followed(o.conns[o.book.stream], 2)
+			case 2 * third:
+				return tr.followed(o.conns[o.quiet.stream], 2)
 			}
-			once := tr.singles()
-			if at != next {
-				at, waiting = next, maps.Clone(once)
-			}
-			maps.DeleteFunc(waiting, func(key string, _ bool) bool { return !once[key] })
-			for key := range waiting {
-				return key + " has not been renewed"
-			}
-			return tr.twice(o.book.key)
+			return ""
 		},
 		also: func(tr *trial) (wrong []string) {
 			if n := tr.server.Sessions(); n < 3*len(tr.spec.Connections) {
@@ -224,7 +216,7 @@ func announced(_ testing.TB, o *oracle) (plan, string) {
 		faults: []Fault{{Kind: Shutdown, Stream: o.book.key, At: n, For: plenty}}, reconnects: 1,
 		holds: func(tr *trial, next int) string {
 			if next == strike+1 {
-				return tr.twice(o.book.key)
+				return tr.followed(o.conns[o.book.stream], 2)
 			}
 			return ""
 		},

@@ -40,6 +40,7 @@ type oracle struct {
 	states  map[string][]state
 	first   map[stream]int // frame of the first record
 	conns   map[stream]int // connection that carries it
+	carried map[string]int // the same by the venue's name
 	book    target         // the book with most messages
 	trade   target         // the trades with most messages, if there are any
 	quiet   target         // a stream besides books
@@ -103,6 +104,10 @@ func newOracle(t testing.TB, m market, limit int) *oracle {
 	}
 	o.choose(targets)
 	o.connect(t)
+	o.carried = map[string]int{}
+	for r := range targets {
+		o.carried[r.key] = o.conns[r.stream]
+	}
 	return o
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -170,7 +169,8 @@ func (tr *trial) hold(ctx context.Context, next int) error {
 	fresh := false
 	if next > 0 {
 		for _, symbol := range tr.o.books[next-1] {
-			fresh = fresh || !tr.due[symbol]
+			// A book that is asked for is asked for at its first update: as it is then.
+			fresh = fresh || tr.spec.Books.Asked && !tr.due[symbol]
 			tr.due[symbol] = true
 		}
 	}
@@ -202,6 +202,11 @@ func (tr *trial) hold(ctx context.Context, next int) error {
 
 // waits says what the connector is behind with, ahead of a frame.
 func (tr *trial) waits(next int) string {
+	if next == 0 {
+		if why := tr.followed(-1, 1); why != "" {
+			return why
+		}
+	}
 	if why := tr.inFlight(); why != "" {
 		return why
 	}
@@ -264,33 +269,23 @@ func (tr *trial) inFlight() string {
 	return ""
 }
 
-// twice says which of the streams that are followed at all are not followed by two sessions.
-func (tr *trial) twice(part string) string {
-	for key := range tr.singles() {
-		if strings.Contains(key, part) {
-			return key + " is not followed by two sessions"
-		}
-	}
-	return ""
-}
-
-// singles are the streams that are followed at all, and not by two sessions.
-func (tr *trial) singles() map[string]bool {
+// followed says which of the streams that a connection carries is followed by less than so many sessions; -1 is any connection.
+func (tr *trial) followed(conn, least int) string {
 	s := tr.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := map[string]bool{}
-	for key := range s.wanted {
+	for key, by := range tr.o.carried {
 		n := 0
 		for _, c := range s.sessions {
 			if !c.leaves && c.follows([]string{key}) {
 				n++
 			}
 		}
-		out[key] = n < 2
+		if n < least && (by == conn || conn < 0) {
+			return fmt.Sprintf("%s is followed by %d sessions, not %d", key, n, least)
+		}
 	}
-	maps.DeleteFunc(out, func(_ string, single bool) bool { return !single })
-	return out
+	return ""
 }
 
 // struck says which faults were not struck as often as they were ordered: a run without its fault proves nothing.

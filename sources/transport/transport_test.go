@@ -120,7 +120,7 @@ func TestRenewalWaitsForWord(t *testing.T) {
 			second++
 		}
 		switch second {
-		case 100: // 500 ms, more than a tenth of the age
+		case 100: // 500 ms, more than the age
 			if len(requests) == 0 && asked.Load() == 0 {
 				requests <- []byte("request")
 			}

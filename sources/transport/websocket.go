@@ -204,7 +204,7 @@ func (d *dialer) hand(ctx context.Context, request []byte) {
 
 // settle lets two sessions run side by side until the next one has all that it needs, and for a while at least.
 func (d *dialer) settle(current, next *session) {
-	least, most := time.NewTimer(min(settle, d.opt.MaxAge/10)), time.NewTimer(overlap)
+	least, most := time.NewTimer(min(settle, d.opt.MaxAge/2)), time.NewTimer(overlap)
 	defer least.Stop()
 	defer most.Stop()
 	settled := d.opt.Settled
