@@ -30,10 +30,11 @@ type instrument struct {
 
 	quoteID     uint64
 	quotePrint  uint64
+	quotes      stamps
 	quoteAt     schemas.Time
 	quoted      [4]Number // price and quantity of bid and offer
 	ticker      ticker
-	reached     map[string]mark // by channel: what came last of streams without ids
+	reached     map[string]*stamps // by channel: streams without ids
 	liquidation feed.Recent
 
 	sync    bookSync
@@ -48,12 +49,6 @@ type instrument struct {
 	updates uint32
 	heard   schemas.Time // receipt of the last change
 	conn    string
-}
-
-// mark is where a stream without ids stands.
-type mark struct {
-	at     schemas.Time
-	digest uint64
 }
 
 // ticker is what a Derivative's absent fields stand for.
@@ -73,14 +68,14 @@ func (in *instrument) stream(h *feed.Health, channel, conn string) *feed.Stream 
 	return s
 }
 
-// newer moves a stream without ids on, unless the message is older than, or the same as, what came last.
-func (in *instrument) newer(channel string, at schemas.Time, digest uint64) bool {
-	m := in.reached[channel]
-	if at < m.at || (at == m.at && digest == m.digest) {
-		return false
+// newer moves a stream without ids on, unless the message came before.
+func (in *instrument) newer(channel, conn string, at schemas.Time, digest uint64) bool {
+	s := in.reached[channel]
+	if s == nil {
+		s = &stamps{}
+		in.reached[channel] = s
 	}
-	in.reached[channel] = mark{at, digest}
-	return true
+	return s.fresh(conn, at, digest)
 }
 
 // backfill is how old the first trade of a session may be without being marked as an old one.
@@ -185,6 +180,17 @@ func (m *Machine) heartbeat(in *instrument, e *Event, f capture.Frame) error {
 	return m.core.Gap(schemas.MarketTrades, s, "trades", in.symbol, f.Conn, loss)
 }
 
+// fresher says that a quote is new: by its number, else by its time and what it says, else by what it says alone.
+func (in *instrument) fresher(e *Event, values [4]Number, conn string, digest uint64) bool {
+	switch {
+	case e.Last != 0:
+		return e.Last > in.quoteID
+	case e.At != 0:
+		return in.quotes.fresh(conn, e.At, digest) && (e.At != in.quoteAt || values != in.quoted)
+	}
+	return digest != in.quotePrint
+}
+
 func (m *Machine) quote(in *instrument, e *Event, f capture.Frame, digest uint64) (fresh bool, err error) {
 	s := in.stream(m.core.Health, Quotes, f.Conn)
 	at, timed := e.At, e.At != 0
@@ -192,7 +198,7 @@ func (m *Machine) quote(in *instrument, e *Event, f capture.Frame, digest uint64
 		at = m.core.Clock.Estimate(f.At)
 	}
 	values := [...]Number{e.Price, e.Quantity, e.AskPrice, e.AskQuantity}
-	if e.Last != 0 && e.Last <= in.quoteID || e.Last == 0 && (digest == in.quotePrint || timed && (at < in.quoteAt || at == in.quoteAt && values == in.quoted)) {
+	if !in.fresher(e, values, f.Conn, digest) {
 		m.core.Duplicate(s)
 		return false, nil
 	}
@@ -241,7 +247,7 @@ func (m *Machine) derivative(in *instrument, e *Event, f capture.Frame, digest u
 	if !timed {
 		at = m.core.Clock.Estimate(f.At)
 	}
-	if !in.newer(channel, at, digest) {
+	if !in.newer(channel, f.Conn, at, digest) {
 		m.core.Duplicate(s)
 		return false, nil
 	}
@@ -357,7 +363,7 @@ func opposite(s schemas.Side) schemas.Side {
 
 func (m *Machine) option(in *instrument, e *Event, f capture.Frame, digest uint64) (fresh bool, err error) {
 	s := in.stream(m.core.Health, Options, f.Conn)
-	if !in.newer(Options, e.At, digest) {
+	if !in.newer(Options, f.Conn, e.At, digest) {
 		m.core.Duplicate(s)
 		return false, nil
 	}
@@ -381,7 +387,7 @@ func (m *Machine) option(in *instrument, e *Event, f capture.Frame, digest uint6
 // bar counts the venue's own bars for the health of the stream.
 func (m *Machine) bar(in *instrument, e *Event, f capture.Frame, digest uint64) (fresh bool, err error) {
 	s := in.stream(m.core.Health, Bars, f.Conn)
-	if !in.newer(Bars, e.At, digest) {
+	if !in.newer(Bars, f.Conn, e.At, digest) {
 		m.core.Duplicate(s)
 		return false, nil
 	}

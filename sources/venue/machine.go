@@ -108,7 +108,7 @@ func (m *Machine) Core() *feed.Core { return m.core }
 func (m *Machine) add(symbol, venueSymbol string) *instrument {
 	in := &instrument{
 		symbol: symbol, venueSymbol: venueSymbol, asset: asset(symbol), sync: bookSync{rules: &m.spec.Books},
-		streams: map[string]*feed.Stream{}, reached: map[string]mark{},
+		streams: map[string]*feed.Stream{}, reached: map[string]*stamps{},
 	}
 	l := m.listings[venueSymbol]
 	in.multiplier, in.inverse = l.multiplier, l.inverse
