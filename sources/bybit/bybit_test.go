@@ -282,7 +282,7 @@ func BenchmarkTrades(b *testing.B) {
 			frames = append(frames, f)
 		}
 	}
-	// The recording over and over, with other ids: its 120 messages alone would measure how a machine is made.
+	// The recording over and over, with other ids: its messages alone would measure how a machine is made. They have three trades each.
 	var many []capture.Frame
 	for i := range 100 {
 		for _, f := range frames {
@@ -294,5 +294,12 @@ func BenchmarkTrades(b *testing.B) {
 			}
 		}
 	}
-	venuetest.Benchmark(b, spec(Linear), many)
+	b.Run("recorded", func(b *testing.B) { venuetest.Benchmark(b, spec(Linear), many) })
+	single := []capture.Frame{{Kind: capture.Connect, Conn: "a/1", At: 1_786_310_818_000_000_000, URL: "wss://stream.bybit.com/v5/public/linear"}}
+	for i := range 20_000 {
+		ms := 1_786_310_818_000 + i
+		single = append(single, capture.Frame{Kind: capture.Receive, Conn: "a/1", At: schemas.Time(ms) * 1_000_000, Data: fmt.Appendf(nil,
+			`{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":%[1]d,"data":[{"T":%[1]d,"s":"BTCUSDT","S":"Sell","v":"0.001","p":"65078.50","L":"ZeroMinusTick","i":"20f43950-d8dd-5b31-9112-%012[2]d","BT":false,"RPI":false,"seq":%[2]d}]}`, ms, i)})
+	}
+	b.Run("one each", func(b *testing.B) { venuetest.Benchmark(b, spec(Linear), single) })
 }

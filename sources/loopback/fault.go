@@ -255,14 +255,14 @@ func (s *Server) silent(key string) bool {
 	})
 }
 
-// age is how old connections become; 0 without bound.
-func (s *Server) age() time.Duration {
+// aging says when a connection that begins now is as old as it becomes; nil never does.
+func (s *Server) aging() <-chan time.Time {
 	for _, r := range s.rules {
 		if r.Kind == Age {
-			return r.For
+			return s.after(r.For)
 		}
 	}
-	return 0
+	return nil
 }
 
 // refused answers a request with 429 when it is struck.

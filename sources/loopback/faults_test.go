@@ -32,7 +32,6 @@ type faultCase struct {
 
 const (
 	unseen    = "nothing that the venue sends shows it"
-	untraded  = "too few trades"
 	unspoken  = "the venue announces nothing"
 	unasked   = "books are in the stream"
 	allStream = 1 << 30 // messages
@@ -83,6 +82,7 @@ func faultCases() []faultCase {
 		{Disconnect, func(_ testing.TB, o *oracle) (plan, string) { return cutOff(o, Disconnect), "" }},
 		{"age, renewed ahead of it", renewed},
 		{Shutdown, announced},
+		{"age, not renewed", aged},
 	}
 }
 
@@ -129,10 +129,11 @@ func middle(t testing.TB, o *oracle, change func(raw []byte, n int) []byte) int 
 }
 
 // dropTrade takes a message with trades away that has one of the same instrument behind it.
-func dropTrade(_ testing.TB, o *oracle) (plan, string) {
+func dropTrade(t testing.TB, o *oracle) (plan, string) {
+	t.Helper()
 	n := max(2, len(o.trade.at)/2)
 	if len(o.trade.at) <= n {
-		return plan{}, untraded
+		t.Fatalf("%d messages with trades of one instrument: too few to lose one", len(o.trade.at))
 	}
 	p := plan{faults: []Fault{{Kind: Drop, Stream: o.trade.key, At: n}}}
 	strike := o.trade.at[n-1]
@@ -203,6 +204,35 @@ func renewed(_ testing.TB, o *oracle) (plan, string) {
 			return append(wrong, missedNone(tr)...)
 		},
 	}, ""
+}
+
+// aged has every connection reach the age of a day at once and unrenewed, in the midst of the market: each stream that had
+// spoken says so once, and nothing else is lost, as nothing was on its way. Reconnects are counted by the source.
+func aged(_ testing.TB, o *oracle) (plan, string) {
+	strike := o.book.at[len(o.book.at)/2]
+	p := plan{faults: []Fault{{Kind: Age, For: day}}, known: strike, reconnects: o.dialled, also: missedNone}
+	for s, at := range o.first {
+		if at < strike {
+			p.losses = append(p.losses, loss{s, "disconnect"})
+		}
+	}
+	p.holds = func(tr *trial, next int) string {
+		if next != strike {
+			return ""
+		}
+		if !tr.aged.Load() {
+			if why := tr.waits(next); why != "" {
+				return why
+			}
+			tr.aged.Store(true)
+			close(tr.old)
+		}
+		if n := tr.server.Sessions(); n < 2*o.dialled {
+			return fmt.Sprintf("%d sessions, want each connection dialled again", n)
+		}
+		return tr.followed(-1, 1)
+	}
+	return p, ""
 }
 
 // announced has the venue say that it ends a connection, and the market go on while both sessions stand.

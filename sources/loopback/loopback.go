@@ -57,6 +57,7 @@ type Server struct {
 	stopped chan struct{}                             // closed when Run returns: sessions end
 	played  chan struct{}                             // closed behind the last frame
 	hold    func(ctx context.Context, next int) error // holds the market ahead of a frame; nil does not
+	after   func(time.Duration) <-chan time.Time      // the clock of ages
 
 	mu       sync.Mutex // guards what follows
 	truth    *venue.Machine
@@ -93,7 +94,7 @@ func New(o Options) (*Server, error) {
 	if o.Ping == 0 {
 		o.Ping = defaultPing
 	}
-	s := &Server{opt: o, dialect: d, stopped: make(chan struct{}), played: make(chan struct{}), wanted: map[string]bool{}}
+	s := &Server{opt: o, dialect: d, stopped: make(chan struct{}), played: make(chan struct{}), after: time.After, wanted: map[string]bool{}}
 	for _, f := range o.Faults {
 		if err := f.check(d); err != nil {
 			return nil, err

@@ -29,6 +29,8 @@ type market struct {
 	loss string
 	// write makes a recording by hand where there is none.
 	write func() []capture.Frame
+	// trades are written into a recording that has too few.
+	trades *weave
 	// amend changes the requests to what the recording has.
 	amend func(s *venue.Spec)
 }
@@ -37,7 +39,7 @@ func markets() []market {
 	base := []string{venue.Trades, venue.Quotes, venue.Book}
 	return []market{
 		{
-			name: "binance", file: "cryptofeed-v3/BINANCE.jsonl.zst", channels: base, loss: "sequence",
+			name: "binance", file: "cryptofeed-v3/BINANCE.jsonl.zst", channels: base, loss: "sequence", trades: binanceTrades,
 			make: func(c venue.Config) venue.Settings {
 				b := binance.Defaults()
 				b.Config, b.Trades = c, "aggTrade"
@@ -73,11 +75,11 @@ func markets() []market {
 			make: func(c venue.Config) venue.Settings { return okx.Config{Config: c} },
 		},
 		{
-			name: "kraken", file: "cryptofeed-v3/KRAKEN.jsonl.zst", channels: base, loss: "checksum",
+			name: "kraken", file: "cryptofeed-v3/KRAKEN.jsonl.zst", channels: base, loss: "checksum", trades: krakenTrades,
 			make: func(c venue.Config) venue.Settings { return kraken.Config{Config: c, Depth: 1000} },
 		},
 		{
-			name: "kraken_futures", file: "cryptofeed-v3/KRAKEN_FUTURES.jsonl.zst", channels: base, loss: "sequence",
+			name: "kraken_futures", file: "cryptofeed-v3/KRAKEN_FUTURES.jsonl.zst", channels: base, loss: "sequence", trades: krakenFuturesTrades,
 			make: func(c venue.Config) venue.Settings { return krakenfutures.Config{Config: c} },
 			// The recording has the quotes by the feed of then.
 			amend: func(s *venue.Spec) {
@@ -105,7 +107,7 @@ func markets() []market {
 			},
 		},
 		{
-			name: "deribit", file: "cryptofeed-v3/DERIBIT.jsonl.zst", channels: []string{venue.Trades, venue.Book, venue.Options}, loss: "sequence",
+			name: "deribit", file: "cryptofeed-v3/DERIBIT.jsonl.zst", channels: []string{venue.Trades, venue.Book, venue.Options}, loss: "sequence", trades: deribitTrades,
 			make: func(c venue.Config) venue.Settings { return deribit.Config{Config: c} },
 		},
 	}
@@ -138,6 +140,9 @@ func (m market) recording(t testing.TB) []capture.Frame {
 		if owner.Owns(f) {
 			out = append(out, f)
 		}
+	}
+	if m.trades != nil {
+		return m.trades.into(out)
 	}
 	return out
 }

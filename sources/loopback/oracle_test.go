@@ -39,7 +39,8 @@ type oracle struct {
 	books   [][]string // symbols whose books each frame speaks of
 	states  map[string][]state
 	first   map[stream]int // frame of the first record
-	conns   map[stream]int // connection that carries it
+	dialled int            // connections of the connector
+	conns   map[stream]int // the one that carries a stream
 	carried map[string]int // the same by the venue's name
 	book    target         // the book with most messages
 	trade   target         // the trades with most messages, if there are any
@@ -118,7 +119,7 @@ func (o *oracle) connect(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.conns = map[stream]int{}
+	o.dialled, o.conns = len(s.Connections), map[stream]int{}
 	for i, c := range s.Connections {
 		streams := s.Streams(capture.Frame{Kind: capture.Connect, URL: c.URL})
 		for _, raw := range c.Send {

@@ -61,9 +61,10 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) {
 	conn.SetReadLimit(most)
 	ctx, cancel := context.WithCancel(r.Context())
 	c := &session{server: s, conn: conn, wake: make(chan struct{}, 1), path: r.URL.Path, subs: map[string]string{}}
+	old := s.aging()
 	c.open(r)
 	var parts sync.WaitGroup
-	parts.Go(func() { c.watch(ctx, cancel) })
+	parts.Go(func() { c.watch(ctx, cancel, old) })
 	parts.Go(func() { c.write(ctx, cancel) })
 	for {
 		_, raw, err := conn.Read(ctx)
@@ -278,16 +279,10 @@ func (c *session) ping(ctx context.Context) error {
 	return c.conn.Ping(ctx)
 }
 
-// watch ends the session with the server, or at the age that a fault gives it.
-func (c *session) watch(ctx context.Context, end context.CancelFunc) {
+// watch ends the session with the server, or when it is old.
+func (c *session) watch(ctx context.Context, end context.CancelFunc, old <-chan time.Time) {
 	defer end()
 	defer c.conn.CloseNow()
-	var old <-chan time.Time
-	if age := c.server.age(); age > 0 {
-		t := time.NewTimer(age)
-		defer t.Stop()
-		old = t.C
-	}
 	select {
 	case <-ctx.Done():
 	case <-c.server.stopped:

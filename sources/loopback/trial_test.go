@@ -33,6 +33,9 @@ type plan struct {
 	patience time.Duration
 }
 
+// day is the age at which venues end a connection.
+const day = 24 * time.Hour
+
 // plenty is long enough on any machine.
 const plenty = time.Minute
 
@@ -52,6 +55,9 @@ type trial struct {
 	due            map[string]bool // books that the connector must have by now
 	forgiven       int64           // messages that were on their way when the connector closed a session
 	ended          int             // sessions, when that was counted
+
+	aged atomic.Bool    // the sessions of the beginning have reached the age of a day
+	old  chan time.Time // closed then
 }
 
 // counting counts what a decoder is given. The machine takes one frame behind the other: what is counted was preceded by all
@@ -77,7 +83,7 @@ func newTrial(t testing.TB, o *oracle, p plan, frontURL func(*Server) string) *t
 	if p.patience == 0 {
 		p.patience = plenty
 	}
-	tr := &trial{o: o, p: p, due: map[string]bool{}, metrics: sources.NewMetrics(nil)}
+	tr := &trial{o: o, p: p, due: map[string]bool{}, metrics: sources.NewMetrics(nil), old: make(chan time.Time)}
 	tr.out = &witness{lost: map[string]time.Time{}, up: map[string]bool{}}
 	server, err := New(Options{Spec: o.market.spec(), Frames: o.frames, Faults: p.faults, Seed: 1, Ping: 100 * time.Millisecond})
 	if err != nil {
@@ -103,7 +109,7 @@ func newTrial(t testing.TB, o *oracle, p plan, frontURL func(*Server) string) *t
 	if p.change != nil {
 		p.change(spec, &cfg)
 	}
-	server.hold = tr.hold
+	server.hold, server.after = tr.hold, tr.after
 	tr.server, tr.spec, tr.source = server, spec, venue.NewSource(spec, cfg, nil, tr.metrics)
 	return tr
 }
@@ -198,6 +204,17 @@ func (tr *trial) hold(ctx context.Context, next int) error {
 			return fmt.Errorf("held ahead of frame %d: %s", next, why)
 		}
 	}
+}
+
+// after puts the clock of ages forward by hand: a day does not pass in a test. What is dialled later stays young.
+func (tr *trial) after(d time.Duration) <-chan time.Time {
+	switch {
+	case d < day:
+		return time.After(d)
+	case tr.aged.Load():
+		return nil
+	}
+	return tr.old
 }
 
 // waits says what the connector is behind with, ahead of a frame.

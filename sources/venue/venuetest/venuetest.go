@@ -239,6 +239,8 @@ func Fuzz(t *testing.T, spec *venue.Spec, raw []byte) {
 // Benchmark decodes, keeps state and encodes. Frames by second of processor time are what a busy machine does not distort.
 func Benchmark(b *testing.B, spec *venue.Spec, frames []capture.Frame) {
 	b.Helper()
+	owner := Machine(b, spec, &encoding{})
+	frames = slices.DeleteFunc(slices.Clone(frames), func(f capture.Frame) bool { return !owner.Owns(f) })
 	b.ReportAllocs()
 	before := processorTime(b)
 	for b.Loop() {
