@@ -27,6 +27,7 @@ const (
 	KeyStudy       KeyKind = "study"
 	KeyInstance    KeyKind = "instance"
 	KeySource      KeyKind = "as the source"
+	KeyScope       KeyKind = "scope"
 	KeyProcessor   KeyKind = "processor key"
 	KeyJob         KeyKind = "source/job"
 )
@@ -71,7 +72,7 @@ var (
 	NewsArticles      = Topic{Name: "news.articles", Key: KeySymbol, Types: []string{"Article", "Tick", "Gap"}, Retention: 30 * day, Summary: "Articles, one record per linked symbol."}
 	AnalysisResults   = Topic{Name: "analysis.results", Key: KeySymbol, Types: []string{"Analysis", "Tick"}, Retention: 30 * day, Summary: "What the analysis workers publish."}
 	Events            = Topic{Name: "events", Key: KeyEvent, Types: []string{"Event", "Tick"}, Retention: 365 * day, Summary: "Anomalies: opened, updated, resolved."}
-	Incidents         = Topic{Name: "incidents", Key: KeySymbol, Types: []string{"Event"}, Retention: 365 * day, Summary: "Many keys' alarms as one."}
+	EventsScopes      = Topic{Name: "events.scopes", Key: KeyScope, Types: []string{"Event", "Tick"}, Retention: 30 * day, Summary: "Events by the asset and by the market that they concern."}
 	DeadLetters       = Topic{Name: "dlq", Key: KeySource, Retention: 7 * day, Summary: "Records that could not be processed, as they came."}
 	JobsTrials        = Topic{Name: "jobs.trials", Key: KeyStudy, Types: []string{"Trial"}, Retention: 30 * day, Summary: "Back-test trials to run."}
 	JobsResults       = Topic{Name: "jobs.results", Key: KeyStudy, Types: []string{"TrialResult"}, Retention: 90 * day, Summary: "Results of trials."}
@@ -83,7 +84,7 @@ var (
 func Catalogue() []Topic {
 	all := []Topic{
 		MarketTrades, MarketQuotes, MarketCrossquotes, MarketBooks, MarketBars, MarketBaskets, MarketDerivatives, MarketOptions,
-		ChainTransfers, VenuesStatus, ReferenceEquities, MacroObservations, NewsArticles, AnalysisResults, Events, Incidents, DeadLetters,
+		ChainTransfers, VenuesStatus, ReferenceEquities, MacroObservations, NewsArticles, AnalysisResults, Events, EventsScopes, DeadLetters,
 		JobsTrials, JobsResults, SourcesState, Health,
 	}
 	for i := range all {
@@ -160,8 +161,8 @@ func ownKey(kind KeyKind, m Message) (string, bool) {
 	case *MacroObservation:
 		return m.GetRegion(), kind == KeyRegion
 	case *Event:
-		if kind == KeySymbol {
-			return m.GetSymbol(), true
+		if kind == KeyScope {
+			return m.GetScope(), true
 		}
 		return m.GetKey(), true
 	case *Heartbeat:

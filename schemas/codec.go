@@ -191,7 +191,7 @@ func (e *Encoder) asJSON(t Topic) bool {
 }
 
 func mayBeJSON(t Topic) bool {
-	return t.Name == Events.Name || t.Name == AnalysisResults.Name || t.Name == Incidents.Name
+	return t.Name == Events.Name || t.Name == AnalysisResults.Name || t.Name == EventsScopes.Name
 }
 
 // MarshalJSON returns protojson in a stable form: the library's own output varies in white space on purpose.

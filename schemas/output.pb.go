@@ -365,7 +365,9 @@ type Event struct {
 	// First 16 hex digits of the SHA-256 of the detector's canonical configuration.
 	ConfigHash string `protobuf:"bytes,16,opt,name=config_hash,json=configHash,proto3" json:"config_hash,omitempty"`
 	// The feed whose time the event is in.
-	Source        string `protobuf:"bytes,17,opt,name=source,proto3" json:"source,omitempty"`
+	Source string `protobuf:"bytes,17,opt,name=source,proto3" json:"source,omitempty"`
+	// On events.scopes: what the event is grouped under, "asset:BTC" or "market:all".
+	Scope         string `protobuf:"bytes,18,opt,name=scope,proto3" json:"scope,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -515,6 +517,13 @@ func (x *Event) GetConfigHash() string {
 func (x *Event) GetSource() string {
 	if x != nil {
 		return x.Source
+	}
+	return ""
+}
+
+func (x *Event) GetScope() string {
+	if x != nil {
+		return x.Scope
 	}
 	return ""
 }
@@ -1491,7 +1500,7 @@ const file_tapewatch_v1_output_proto_rawDesc = "" +
 	"\x02_pB\x15\n" +
 	"\x13_return_period_daysB\f\n" +
 	"\n" +
-	"_threshold\"\xfd\x03\n" +
+	"_threshold\"\x93\x04\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bdetector\x18\x02 \x01(\tR\bdetector\x12)\n" +
@@ -1512,7 +1521,8 @@ const file_tapewatch_v1_output_proto_rawDesc = "" +
 	"\bposition\x18\x0f \x01(\v2\x16.tapewatch.v1.PositionR\bposition\x12\x1f\n" +
 	"\vconfig_hash\x18\x10 \x01(\tR\n" +
 	"configHash\x12\x16\n" +
-	"\x06source\x18\x11 \x01(\tR\x06source\"\x9e\x03\n" +
+	"\x06source\x18\x11 \x01(\tR\x06source\x12\x14\n" +
+	"\x05scope\x18\x12 \x01(\tR\x05scope\"\x9e\x03\n" +
 	"\bAnalysis\x12&\n" +
 	"\x04meta\x18\x01 \x01(\v2\x12.tapewatch.v1.MetaR\x04meta\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12%\n" +

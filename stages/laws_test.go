@@ -101,8 +101,26 @@ func quotesOf(r *rand.Rand) []schemas.Message {
 	return append(out, &schemas.Tick{Source: "test", Time: int64(at.Add(time.Minute))})
 }
 
+// eventsOf makes a seeded tape of events of three detectors, one of which is that of incidents.
+func eventsOf(r *rand.Rand) []schemas.Message {
+	var out []schemas.Message
+	for i := range 500 {
+		base, money := fmt.Sprintf("S%d", r.IntN(3)), [...]string{"USD", "BTC"}[r.IntN(2)]
+		e := &schemas.Event{
+			Detector: [...]string{"price_anomaly", "whale_movement", "incidents"}[r.IntN(3)], DetectorVersion: 1, Type: "x", Key: "v:" + base + "-" + money,
+			Severity: [...]string{schemas.Low, schemas.Medium, schemas.High}[r.IntN(3)], Status: [...]string{schemas.Open, schemas.Update, schemas.Resolved}[r.IntN(3)],
+			DedupKey: strconv.Itoa(r.IntN(20)), Assets: []string{base, money}, EventTime: int64(t0.Add(time.Duration(i) * time.Second)), Source: "test",
+			Evidence: &schemas.Evidence{}, Description: "d",
+		}
+		e.Id = schemas.EventID(e, 0)
+		out = append(out, e)
+	}
+	return out
+}
+
 func TestLaws(t *testing.T) {
 	t.Run("bars", func(t *testing.T) { laws.Run(t, "bars", nil, trades) })
 	t.Run("baskets", func(t *testing.T) { laws.Run(t, "baskets", nil, barsOf) })
 	t.Run("crossquotes", func(t *testing.T) { laws.Run(t, "crossquotes", nil, quotesOf) })
+	t.Run("scopes", func(t *testing.T) { laws.Run(t, "scopes", nil, eventsOf) })
 }

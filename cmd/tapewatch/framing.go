@@ -10,7 +10,7 @@ import (
 
 // recordsConfig is how values are written.
 type recordsConfig struct {
-	Encoding string `koanf:"encoding" doc:"protobuf, or json to write events, incidents and analyses as protojson; readers take either."`
+	Encoding string `koanf:"encoding" doc:"protobuf, or json to write events and analyses as protojson; readers take either."`
 }
 
 // Validate checks the settings.

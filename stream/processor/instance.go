@@ -29,7 +29,8 @@ func (t *Task) newInstance(key string) *instance {
 	in := &instance{key: NewKey(t.bound.Input.Key, strings.Clone(key))}
 	in.use(t.bound.make(in.key))
 	in.emit = func(m schemas.Message) {
-		if e, ok := m.(*schemas.Event); ok {
+		// A stage passes the events of others on as they are.
+		if e, ok := m.(*schemas.Event); ok && t.bound.Kind != Stage {
 			t.stamp(in, e)
 		}
 		t.fit(m)

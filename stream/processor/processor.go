@@ -54,6 +54,8 @@ func NewKey(kind schemas.KeyKind, text string) Key {
 		}
 	case schemas.KeyVenue:
 		k.Venue, k.Symbol = text, ""
+	case schemas.KeyScope:
+		k.Symbol = ""
 	default:
 	}
 	return k

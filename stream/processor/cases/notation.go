@@ -213,11 +213,13 @@ func message(kind, key string, at schemas.Time, n int, a *arguments) (schemas.Me
 		return health(meta, a), nil
 	case "status":
 		return status(meta, a)
+	case "event":
+		return event(key, at, a), nil
 	}
 	if m := reference(kind, meta, at, a); m != nil {
 		return m, nil
 	}
-	return nil, fmt.Errorf("kind %q: it must be trade, quote, bar, book, health, status, earnings, funding, interest, mark, transfer, gap or tick", kind)
+	return nil, fmt.Errorf("kind %q: it must be trade, quote, bar, book, health, status, event, earnings, funding, interest, mark, transfer, gap or tick", kind)
 }
 
 // bar is a bar that ends at the line's time, one minute long unless length= says otherwise.

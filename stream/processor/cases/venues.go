@@ -3,6 +3,7 @@ package cases
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -71,4 +72,21 @@ func status(meta *schemas.Meta, a *arguments) (schemas.Message, error) {
 		s.ResponseNs = new(uint64(d))
 	}
 	return s, nil
+}
+
+// event is an event of the key, or, with of=, one of that key under the line's scope.
+func event(key string, at schemas.Time, a *arguments) schemas.Message {
+	e := &schemas.Event{
+		Detector: a.values["detector"], DetectorVersion: 1, Type: a.values["detector"], Severity: a.values["severity"], Status: a.values["status"],
+		DedupKey: a.values["episode"], Key: key, EventTime: int64(at), Source: a.source(), Evidence: &schemas.Evidence{},
+	}
+	if of := a.values["of"]; of != "" {
+		e.Scope, e.Key = key, of
+	}
+	e.Venue, e.Symbol, _ = strings.Cut(e.Key, ":")
+	if assets := a.values["assets"]; assets != "" {
+		e.Assets = strings.Split(assets, ",")
+	}
+	e.Id = schemas.EventID(e, uint32(schemas.SeverityRank(e.Severity)))
+	return e
 }
