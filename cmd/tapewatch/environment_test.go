@@ -101,7 +101,7 @@ func other(v any) []string {
 	case bool:
 		return []string{strconv.FormatBool(!v)}
 	case string:
-		return []string{"2m0s", "1m0s", "10s", "2s", "1h0m0s", "24h0m0s", "other"}
+		return []string{"2m0s", "1m0s", "10s", "2s", "1h0m0s", "24h0m0s", "high", "other"}
 	case []any:
 		return []string{"[1s, 1m]", "[1m]", "[a]", "[a/b]", "[{name: a, members: [x:A-B, x:C-D]}]", "[{venue: a, bps: 1}]"}
 	case map[string]any:

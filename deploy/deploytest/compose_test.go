@@ -38,7 +38,7 @@ func load(t *testing.T, environment ...string) *types.Project {
 func TestEveryPartOfThePipelineIsAService(t *testing.T) {
 	project := load(t)
 	want := map[string]string{
-		"topics": "topics apply", "ingest": "ingest simulator -s simulator.backfill=1h", "bars": "stage bars", "baskets": "stage baskets", "crossquotes": "stage crossquotes", "arbitrage": "detect arbitrage",
+		"topics": "topics apply", "ingest": "ingest simulator -s simulator.backfill=1h", "bars": "stage bars", "baskets": "stage baskets", "crossquotes": "stage crossquotes", "scopes": "stage scopes", "arbitrage": "detect arbitrage", "incidents": "detect incidents",
 		"price-anomaly": "detect price_anomaly", "unusual-volume": "detect unusual_volume",
 		"earnings-anomaly": "detect earnings_anomaly", "funding-rate": "detect funding_rate",
 		"liquidity-drop": "detect liquidity_drop", "correlation-breakdown": "detect correlation_breakdown", "exchange-outage": "detect exchange_outage", "whale-movement": "detect whale_movement",

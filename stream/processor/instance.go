@@ -29,8 +29,8 @@ func (t *Task) newInstance(key string) *instance {
 	in := &instance{key: NewKey(t.bound.Input.Key, strings.Clone(key))}
 	in.use(t.bound.make(in.key))
 	in.emit = func(m schemas.Message) {
-		// A stage passes the events of others on as they are.
-		if e, ok := m.(*schemas.Event); ok && t.bound.Kind != Stage {
+		// An event that has an id is another processor's, passed on as it is.
+		if e, ok := m.(*schemas.Event); ok && e.Id == "" {
 			t.stamp(in, e)
 		}
 		t.fit(m)
