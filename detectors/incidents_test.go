@@ -43,7 +43,7 @@ func alarmOf(scope, key, detector, episode, severity, status string, at schemas.
 }
 
 // alarms makes a seeded tape of episodes of four detectors on three assets at three venues, each under its asset and the market, in
-// an order that partitions might give; some never end, some come twice.
+// an order that partitions might give; some never end, some come twice. A quarter of the hours is enough, as alarms need no warm-up.
 func alarms(r *rand.Rand, hours int) []schemas.Message {
 	detectors := [...]string{"price_anomaly", "unusual_volume", "liquidity_drop", "funding_rate"}
 	severities := [...]string{schemas.Medium, schemas.High, schemas.Critical}
@@ -64,7 +64,7 @@ func alarms(r *rand.Rand, hours int) []schemas.Message {
 		}
 	}
 	busy := false
-	for at, n := t0, 0; at < t0.Add(time.Duration(hours)*time.Hour); at = at.Add(time.Duration(5+r.IntN(40)) * time.Second) {
+	for at, n := t0, 0; at < t0.Add(time.Duration(hours)*time.Hour/4); at = at.Add(time.Duration(5+r.IntN(40)) * time.Second) {
 		if r.IntN(60) == 0 {
 			busy = !busy
 		}
