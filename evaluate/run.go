@@ -38,6 +38,8 @@ type Options struct {
 	// Labels is a CSV of symbol and onset, or the simulator's labels as .jsonl; empty for none. An alarm from Before the onset to After it finds a label.
 	Labels        string
 	Before, After time.Duration
+	// Budget is Half or Quarter for RunBudget, over periods of which it sets alarms against budgets; empty for Run.
+	Budget string
 	// Progress, when set, is told what is done.
 	Progress func(text string)
 }
@@ -60,8 +62,11 @@ func (o Options) Validate() error {
 	case o.Fit != (Range{}) && o.Fit.To == 0:
 		return fmt.Errorf("fit range %v is open: it must have an end", o.Fit)
 	}
+	if o.Budget != "" && o.Budget != Half && o.Budget != Quarter {
+		return fmt.Errorf("period of the budget is %q: it must be %s or %s", o.Budget, Half, Quarter)
+	}
 	for _, r := range o.Rates {
-		if r > 0 && o.Fit == (Range{}) {
+		if r > 0 && o.Budget == "" && o.Fit == (Range{}) {
 			return fmt.Errorf("rate %v has no fit range: it must be fitted on one", r)
 		}
 	}

@@ -49,11 +49,14 @@ func newEvaluate(a *app) *cobra.Command {
 			if err := a.load(cmd); err != nil {
 				return err
 			}
-			if evaluate.HasStudy(o.Detector) {
+			if o.Budget == "" && evaluate.HasStudy(o.Detector) {
 				return a.study(cmd.Context(), f, o)
 			}
 			if err := f.parse(a, &o); err != nil {
 				return err
+			}
+			if o.Budget != "" {
+				return a.budget(cmd.Context(), o)
 			}
 			report, err := evaluate.Run(cmd.Context(), o)
 			if err != nil {
@@ -86,6 +89,7 @@ func newEvaluate(a *app) *cobra.Command {
 	flags.StringVar(&o.Labels, "labels", "", "known anomalies: a CSV with columns symbol and onset_utc (or start, onset, time), or the simulator's labels as .jsonl")
 	flags.DurationVar(&o.Before, "before", 15*time.Minute, "how long before its onset an alarm finds a label")
 	flags.DurationVar(&o.After, "after", 15*time.Minute, "how long after its onset an alarm finds a label")
+	flags.StringVar(&o.Budget, "budget", "", "set the alarms of each key and leg against its budget, by half or quarter of a year")
 	flags.StringVar(&f.nab, "nab", "", "folder with NAB's data and labels: score the volume engine on it")
 	return cmd
 }
@@ -136,6 +140,18 @@ func (a *app) study(ctx context.Context, f evaluateFlags, o evaluate.Options) er
 		return err
 	}
 	result, err := evaluate.RunStudy(ctx, evaluate.StudyOptions{Detector: o.Detector, Config: b.ConfigJSON, Data: f.data, Labels: o.Labels, Seed: o.Seed})
+	if err != nil {
+		return err
+	}
+	if a.output == "table" {
+		return result.Write(a.stdout)
+	}
+	return a.print(listing{data: result})
+}
+
+// budget sets alarms against budgets.
+func (a *app) budget(ctx context.Context, o evaluate.Options) error {
+	result, err := evaluate.RunBudget(ctx, o)
 	if err != nil {
 		return err
 	}

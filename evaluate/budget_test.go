@@ -1,0 +1,129 @@
+package evaluate
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tapewatch/tapewatch/internal/testservices"
+	"github.com/tapewatch/tapewatch/schemas"
+)
+
+// With the adaptive control a budget of a week is kept within half of it either way, in every quarter of every key after the first;
+// without it it is not.
+func TestAdaptiveControlKeepsTheBudget(t *testing.T) {
+	testservices.Study(t)
+	for _, c := range []struct {
+		detector, leg string
+		data          []string
+	}{
+		{"price_anomaly", allLegs, []string{"BTCUSD_2018", "BTCUSD_2019H1", "EOSUSD_2019H1"}},
+		{"unusual_volume", "volume", []string{"BTCUSD_2018", "BTCUSD_2019H1", "ETHUSD_2018", "ETHUSD_2019H1"}},
+	} {
+		o := options(c.detector, bitfinex(t, c.data...)...)
+		o.Rates, o.Budget = []Rate{1.0 / 7}, Quarter
+		r, err := RunBudget(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		judged, off := 0, 0
+		for _, row := range r.Rows {
+			if row.Leg != c.leg {
+				continue
+			}
+			for _, p := range row.Adaptive.Periods[1:] {
+				judged++
+				if p.Ratio < 0.5 || p.Ratio > 1.5 {
+					t.Errorf("%s, %s, leg %s in %s: %.2f of its budget of %.3f a day, want 0.5 to 1.5", c.detector, row.Key, row.Leg, p.Period, p.Ratio, row.Budget)
+				}
+			}
+			for _, p := range row.Fixed.Periods[1:] {
+				if p.Ratio < 0.5 || p.Ratio > 1.5 {
+					off++
+				}
+			}
+		}
+		if judged < 5 || off == 0 {
+			t.Errorf("%s: %d quarters judged, %d out of bounds without the control: want 5 at least, and some", c.detector, judged, off)
+		}
+	}
+}
+
+// Each leg of an episode counts once, when an event first names it, and the key once; the knob's do not.
+func TestBudgetCountsLegsOnce(t *testing.T) {
+	m := &budgetMember{key: "A-USD", alarms: map[string]map[string]int{}, counted: map[string]bool{}}
+	at := time.Date(2019, 4, 1, 0, 0, 0, 0, time.UTC)
+	for _, e := range []struct {
+		episode string
+		after   time.Duration
+		legs    []string
+	}{
+		{"a", 0, []string{"absolute", "jump"}}, // of the minute before midnight
+		{"a", time.Minute, []string{"jump", "drift_burst"}},
+		{"b", time.Hour, []string{"absolute", "early_warning"}},
+		{"c", 2 * time.Hour, []string{"drift_burst"}},
+	} {
+		m.hear(&schemas.Event{DedupKey: e.episode, EventTime: at.Add(e.after).UnixNano(), Evidence: &schemas.Evidence{Legs: e.legs}}, budgeted["price_anomaly"], Quarter)
+	}
+	want := map[string]map[string]int{"jump": {"2019Q1": 1}, "drift_burst": {"2019Q2": 2}, allLegs: {"2019Q1": 1, "2019Q2": 1}}
+	if diff := cmp.Diff(want, m.alarms); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Ratios are alarms over days and budget, the first period stands apart, and what is not asked well is refused.
+func TestBudgetReport(t *testing.T) {
+	m := &budgetMember{periods: []string{"2018H1", "2018H2"}, minutes: map[string]int{"2018H1": 1440, "2018H2": 20 * 1440}, alarms: map[string]map[string]int{
+		"jump": {"2018H1": 3, "2018H2": 5},
+	}}
+	s := m.series("jump", 0.5)
+	if s.Ratio != 0.5 || s.Following.Value != 0.25 || s.Periods[0].Ratio != 6 || s.ratios() != "(2018H1 6.00), 2018H2 0.50" {
+		t.Errorf("the series is %+v, %s", s, s.ratios())
+	}
+	o := options("price_anomaly", walk(t, "B-USD", 1, 9), walk(t, "A-USD", 2, 9))
+	o.Budget, o.Rates = Half, []Rate{0, 2}
+	r, err := RunBudget(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := r.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, row := range r.Rows {
+		if row.Leg == "jump" {
+			got = append(got, row.Key+" "+figure(row.Budget)+fmt.Sprintf(" %.0f", row.Adaptive.Periods[0].Days))
+		}
+	}
+	if diff := cmp.Diff([]string{"A-USD 1.000 9", "B-USD 1.000 9", "A-USD 2.000 9", "B-USD 2.000 9"}, got); diff != "" {
+		t.Errorf("%s\n%s", diff, b.String())
+	}
+	for _, change := range []func(o *Options){
+		func(o *Options) { o.Budget = "" },
+		func(o *Options) { o.Budget = "month" },
+		func(o *Options) { o.Detector = NaivePrice },
+		func(o *Options) { o.Rates = nil },
+	} {
+		broken := o
+		change(&broken)
+		if _, err := RunBudget(t.Context(), broken); err == nil || !strings.Contains(err.Error(), "must") {
+			t.Errorf("%q, %q, %v: %v, want an error", broken.Detector, broken.Budget, broken.Rates, err)
+		}
+	}
+}
+
+// Correlations are looked at pair by pair, and then all together.
+func TestBudgetUnits(t *testing.T) {
+	o := Options{Detector: "correlation_breakdown", Series: []Series{{Symbol: "C"}, {Symbol: "A"}, {Symbol: "B"}}}
+	var got [][]string
+	for _, u := range budgetUnits(o) {
+		got = append(got, u.keys)
+	}
+	if diff := cmp.Diff([][]string{{"A/B"}, {"A/C"}, {"B/C"}, {"A", "B", "C"}}, got); diff != "" {
+		t.Error(diff)
+	}
+}
