@@ -17,6 +17,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sr"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 	"google.golang.org/protobuf/proto"
 
@@ -119,7 +120,7 @@ func newBadWorld(t *testing.T, brokers, prefix string, env ...string) *badWorld 
 	w.system = newSystem(t, brokers, prefix, append(env, fmt.Sprintf("TAPEWATCH_ADMIN__PORT=%d", w.admin))...)
 	for _, e := range env {
 		if url, ok := strings.CutPrefix(e, "TAPEWATCH_KAFKA__SCHEMA_REGISTRY="); ok {
-			r, err := registry.New(t.Context(), url)
+			r, err := registry.New(t.Context(), sr.URLs(url))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -144,20 +144,20 @@ func (e *examination) backoff(ctx context.Context, adm *kadm.Client, node int32)
 }
 
 func (e *examination) registry(ctx context.Context) {
-	url := e.app.settings.Kafka.Registry
-	if url == "" {
+	c := e.app.settings.Kafka
+	if c.Registry == "" {
 		e.say("schema registry", "skip", "kafka.schema_registry is empty")
 		return
 	}
-	cl, err := sr.NewClient(sr.URLs(url))
+	cl, err := sr.NewClient(c.RegistryOptions()...)
 	if err == nil {
 		_, err = cl.Subjects(ctx)
 	}
 	if err != nil {
-		e.say("schema registry", "fail", "%s: %v", url, err)
+		e.say("schema registry", "fail", "%s: %v", c.Registry, err)
 		return
 	}
-	e.say("schema registry", "ok", "%s", url)
+	e.say("schema registry", "ok", "%s", c.Registry)
 }
 
 func (e *examination) postgres(ctx context.Context) {

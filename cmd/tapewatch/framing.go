@@ -24,7 +24,7 @@ func (c recordsConfig) Validate() error {
 // framing returns the schema registry, nil when none is configured. The first call registers the contract.
 func (a *app) framing(ctx context.Context) (*registry.Registry, error) {
 	if a.registry == nil && a.settings.Kafka.Registry != "" {
-		r, err := registry.New(ctx, a.settings.Kafka.Registry)
+		r, err := registry.New(ctx, a.settings.Kafka.RegistryOptions()...)
 		if err != nil {
 			return nil, err
 		}

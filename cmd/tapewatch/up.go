@@ -61,7 +61,7 @@ func (a *app) up(ctx context.Context, leave bool) (err error) {
 			return fmt.Errorf("%w (another address: -s broker.addr=127.0.0.1:0, a broker of your own: --brokers)", err)
 		}
 		defer func() { err = errors.Join(err, broker.Close()) }()
-		a.settings.Kafka.Brokers = []string{broker.Addr()}
+		a.settings.Kafka = a.settings.Kafka.At(broker.Addr())
 		r.runs("broker", fmt.Sprintf("embedded, %s, data in %s", broker.Addr(), orMemory(o.Dir)))
 	} else {
 		r.runs("broker", "kafka.brokers "+strings.Join(a.settings.Kafka.Brokers, ","))

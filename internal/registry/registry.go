@@ -41,8 +41,8 @@ func files() []protoreflect.FileDescriptor {
 }
 
 // New registers every file and record type, or finds them registered.
-func New(ctx context.Context, url string) (*Registry, error) {
-	client, err := sr.NewClient(sr.URLs(url))
+func New(ctx context.Context, opts ...sr.ClientOpt) (*Registry, error) {
+	client, err := sr.NewClient(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the schema registry: %w", err)
 	}

@@ -26,12 +26,12 @@ func trade() *schemas.Trade {
 func TestFramedRecordsGoRound(t *testing.T) {
 	fake := srfake.New()
 	t.Cleanup(fake.Close)
-	writer, err := New(t.Context(), fake.URL())
+	writer, err := New(t.Context(), sr.URLs(fake.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	// A second process finds what is registered: the same ids.
-	reader, err := New(t.Context(), fake.URL())
+	reader, err := New(t.Context(), sr.URLs(fake.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestFramedRecordsGoRound(t *testing.T) {
 func TestIdsOfOtherWriters(t *testing.T) {
 	fake := srfake.New()
 	t.Cleanup(fake.Close)
-	r, err := New(t.Context(), fake.URL())
+	r, err := New(t.Context(), sr.URLs(fake.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestParseAgreesWithTheGeneratedCode(t *testing.T) {
 func TestAShortOutageIsWaitedForAndAnswersAreRemembered(t *testing.T) {
 	fake := srfake.New()
 	defer fake.Close()
-	r, err := New(t.Context(), fake.URL())
+	r, err := New(t.Context(), sr.URLs(fake.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,15 +2,16 @@
 package cluster
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/plugin/kslog"
+
+	"github.com/tapewatch/tapewatch/internal/secret"
 )
 
 // Config names the brokers and how to talk to them.
@@ -18,8 +19,18 @@ type Config struct {
 	Brokers  []string `koanf:"brokers" doc:"Bootstrap brokers, host:port."`
 	Prefix   string   `koanf:"prefix" doc:"Put before every topic, group and transactional id."`
 	ClientID string   `koanf:"client_id" doc:"Client id that brokers see in logs and quotas."`
-	TLS      bool     `koanf:"tls" doc:"Speak TLS to the brokers, with the system's roots."`
-	Registry string   `koanf:"schema_registry" doc:"URL of a Confluent-compatible schema registry; empty writes bare Protobuf."`
+
+	TLS      bool          `koanf:"tls" doc:"Speak TLS to the brokers."`
+	TLSCA    string        `koanf:"tls_ca" doc:"PEM file of the authorities that may vouch for brokers and registry; empty means the system's."`
+	TLSCert  string        `koanf:"tls_cert" doc:"PEM file of this client's certificate, where brokers or registry want one."`
+	TLSKey   string        `koanf:"tls_key" doc:"PEM file of the key to tls_cert."`
+	SASL     string        `koanf:"sasl" doc:"How to log in: plain, scram-sha-256 or scram-sha-512; empty logs in nowhere."`
+	User     string        `koanf:"user" doc:"User to log in as, with sasl."`
+	Password secret.Secret `koanf:"password" doc:"Password of user."`
+
+	Registry         string        `koanf:"schema_registry" doc:"URL of a Confluent-compatible schema registry; empty writes bare Protobuf."`
+	RegistryUser     string        `koanf:"registry_user" doc:"User of the schema registry, where it wants one (basic authentication)."`
+	RegistryPassword secret.Secret `koanf:"registry_password" doc:"Password of registry_user."`
 }
 
 // Defaults is a broker on this machine.
@@ -32,10 +43,12 @@ func (c Config) Validate() error {
 	if len(c.Brokers) == 0 {
 		return errors.New("kafka.brokers is empty: it must name at least one host:port")
 	}
-	if slices.Contains(c.Brokers, "") {
-		return fmt.Errorf("kafka.brokers is %q: each entry must be host:port", c.Brokers)
+	for _, b := range c.Brokers {
+		if b == "" || strings.ContainsAny(b, "/ ") {
+			return fmt.Errorf("kafka.brokers is %q: each entry must be host:port, such as kafka-0:9092", c.Brokers)
+		}
 	}
-	return nil
+	return c.validateSecurity()
 }
 
 // Topic returns the name of a catalogue topic on the cluster.
@@ -53,9 +66,7 @@ func (c Config) Options(log *slog.Logger) []kgo.Opt {
 		kgo.AlwaysRetryEOF(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 	}
-	if c.TLS {
-		opts = append(opts, kgo.DialTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12}))
-	}
+	opts = append(opts, c.security()...)
 	if log != nil {
 		opts = append(opts, kgo.WithLogger(calm{kslog.New(log)}))
 	}
