@@ -128,7 +128,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.config.address())
 	if err != nil {
-		return fmt.Errorf("opening the API's port: %w", err)
+		return fmt.Errorf("opening the API's port (api.host, api.port): %w", err)
 	}
 	s.mu.Lock()
 	s.address = listener.Addr().String()
@@ -139,7 +139,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.config.AdminPort != 0 {
 		admin, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(s.config.AdminHost, strconv.Itoa(s.config.AdminPort)))
 		if err != nil {
-			return errors.Join(fmt.Errorf("opening the admin port: %w", err), listener.Close())
+			return errors.Join(fmt.Errorf("opening the admin port (api.admin_host, api.admin_port): %w", err), listener.Close())
 		}
 		servers++
 		go func() { ended <- s.serve(ctx, admin, s.adminRoutes()) }()

@@ -48,7 +48,7 @@ type Options struct {
 func (o Options) Validate() error {
 	switch {
 	case len(o.Series) == 0:
-		return errors.New("series is empty: at least one must be named")
+		return errors.New("--data is empty: it must name at least one file, such as BTCUSD_2018.csv.gz")
 	case len(o.Rates) == 0:
 		return errors.New("rates is empty: at least one must be named, such as shipped")
 	case o.MinSeverity != "" && schemas.SeverityRank(o.MinSeverity) == 0:

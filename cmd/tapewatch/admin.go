@@ -33,7 +33,7 @@ func (c adminConfig) Validate() error {
 func (p *process) admin(ctx context.Context, c adminConfig) error {
 	listener, err := net.Listen("tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
 	if err != nil {
-		return fmt.Errorf("opening the admin port: %w", err)
+		return fmt.Errorf("opening the admin port (admin.host, admin.port): %w", err)
 	}
 	p.log.Info("admin port is open", slog.String("url", "http://"+listener.Addr().String()))
 	return serveHTTP(ctx, listener, p.adminHandler())

@@ -46,11 +46,17 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, environ []str
 	ctx, stop := withSignals(context.Background(), a)
 	defer stop()
 	err := root.ExecuteContext(ctx)
+	if err != nil && strings.HasPrefix(err.Error(), "required flag(s)") { // cobra has no type for it
+		err = usage("%w", err)
+	}
 	if errors.Is(err, errPipe) {
 		return exitOK // the reader has seen enough
 	}
 	if err != nil && (!errors.Is(err, context.Canceled) || ctx.Err() == nil) {
 		fmt.Fprintf(stderr, "tapewatch: %v\n", err)
+		if advice := a.advice(err); advice != "" {
+			fmt.Fprintf(stderr, "tapewatch: %s\n", advice)
+		}
 	}
 	return exitCode(err)
 }

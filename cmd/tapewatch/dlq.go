@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +58,7 @@ func shown(l *deadletter.Letter) shownLetter {
 func letterFilter(cmd *cobra.Command, f *deadletter.Filter) {
 	cmd.Flags().StringVar(&f.Topic, "topic", "", "only records of this topic")
 	cmd.Flags().StringVar(&f.Processor, "processor", "", "only those that this processor refused")
-	cmd.Flags().StringVar(&f.Reason, "reason", "", "only this reason: undecodable, invalid, type, key, future, panic or output_too_large")
+	cmd.Flags().StringVar(&f.Reason, "reason", "", "only this reason: "+strings.Join(deadletter.Reasons, ", "))
 }
 
 func newDLQList(a *app) *cobra.Command {
@@ -68,6 +69,9 @@ func newDLQList(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.load(cmd); err != nil {
 				return err
+			}
+			if err := f.Validate(); err != nil {
+				return usage("flag --%w", err)
 			}
 			found, err := deadletter.List(cmd.Context(), a.settings.Kafka, a.log, f)
 			if err != nil {
@@ -212,6 +216,9 @@ func chooseLetters(cmd *cobra.Command, a *app, args []string, all bool, f deadle
 	}
 	if !all {
 		return nil
+	}
+	if err := f.Validate(); err != nil {
+		return usage("flag --%w", err)
 	}
 	found, err := deadletter.List(cmd.Context(), a.settings.Kafka, a.log, f)
 	if err != nil {

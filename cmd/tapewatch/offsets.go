@@ -65,6 +65,9 @@ func spans(ctx context.Context, cl *kgo.Client, topic string, partition int32, f
 	if err != nil {
 		return nil, fmt.Errorf("asking for the end of %s: %w", topic, err)
 	}
+	if err := starts[topic][-1].Err; err != nil { // the topic itself
+		return nil, fmt.Errorf("asking for the start of %s: %w", topic, err)
+	}
 	out := map[int32]span{}
 	for _, o := range starts.Offsets()[topic] {
 		if partition >= 0 && o.Partition != partition {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -47,6 +48,9 @@ func newPrinter(ctx context.Context, a *app, topic schemas.Topic, o tailOptions)
 		c, err := parseCondition(f)
 		if err != nil {
 			return nil, err
+		}
+		if !c.applies(topic) {
+			return nil, usage("flag --filter %q: no %s has such a field: it must be key, type, partition or a field as `tapewatch tail` prints it, such as meta.symbol", f, strings.Join(topic.Types, ", "))
 		}
 		p.filters = append(p.filters, c)
 	}

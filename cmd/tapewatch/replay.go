@@ -86,8 +86,12 @@ func (a *app) replay(ctx context.Context, f replayFlags) (err error) {
 	writer := replay.NewWriter(out, letters)
 	seen := startProgress(a, "replay "+bound.Name+", outputs", -1)
 	began := time.Now()
+	refusal := "" // of the first record, as most often all others are refused for the same reason
 	summaries, err := a.runReplay(ctx, f, bound, types, func(o replay.Output) error {
 		seen.count(1, outputTime(o))
+		if o.Poison != nil && refusal == "" {
+			refusal = fmt.Sprintf("the first refused record is %s %d/%d, %s: %s; --letters FILE keeps all", o.Topic.Name, o.Partition, o.Poison.Offset, o.Poison.Reason, o.Poison.Detail)
+		}
 		return writer.Write(o)
 	})
 	seen.done()
@@ -97,6 +101,16 @@ func (a *app) replay(ctx context.Context, f replayFlags) (err error) {
 	took := time.Since(began)
 	for i := range summaries {
 		err = errors.Join(err, a.replaySummary(&summaries[i], took))
+	}
+	if refusal != "" {
+		fmt.Fprintln(a.stderr, refusal)
+	}
+	if f.in != "" && len(summaries) > 0 && summaries[0].Total.Records == 0 {
+		topic := f.topic
+		if topic == "" {
+			topic = bound.Input.Name
+		}
+		fmt.Fprintf(a.stderr, "%s has no record of %s\n", f.in, topic)
 	}
 	return err
 }

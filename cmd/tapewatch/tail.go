@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -152,6 +153,34 @@ func parseCondition(text string) (condition, error) {
 		c.text = rest
 	}
 	return c, nil
+}
+
+// applies reports whether some record of the topic can have the field. Maps and lists take any name; so does a topic of bytes.
+func (c condition) applies(t schemas.Topic) bool {
+	switch c.path[0] {
+	case "key", "type", "partition":
+		return true
+	}
+	return len(t.Types) == 0 || slices.ContainsFunc(t.Types, func(name string) bool {
+		m, err := schemas.NewMessage(name)
+		if err != nil {
+			return false
+		}
+		at := m.ProtoReflect().Descriptor()
+		for i, field := range c.path {
+			f := at.Fields().ByJSONName(field)
+			switch {
+			case f == nil:
+				return false
+			case f.IsList(), f.IsMap():
+				return true
+			case f.Message() == nil:
+				return i == len(c.path)-1
+			}
+			at = f.Message()
+		}
+		return true
+	})
 }
 
 // holds judges a record in its JSON form; key, type and partition are fields too.

@@ -126,6 +126,8 @@ func TestMistakesNamePlaceValueAndRule(t *testing.T) {
 		"unknown key":     {yaml: "broker:\n  port: 2\n  prot: 3\n", want: []string{"f.yaml:3: ", `key "broker.prot" is unknown; did you mean "port"?`}},
 		"unknown section": {yaml: "\nbrokr:\n  port: 2\n", want: []string{"f.yaml:2: ", `did you mean "broker"?`}},
 		"two at once":     {yaml: "a: 1\nb: 2\n", want: []string{"f.yaml:1: ", "f.yaml:2: "}},
+		"key and value":   {yaml: "broker:\n  prot: 3\n  port: many\n", want: []string{"f.yaml:2: ", `f.yaml:3: broker.port is "many"`}},
+		"key and rule":    {yaml: "broker:\n  prot: 3\n  port: 0\n", want: []string{"f.yaml:2: ", "f.yaml:3: broker.port is 0"}},
 		"twice":           {yaml: "broker:\n  port: 2\n  port: 3\n", want: []string{`f.yaml:3: key "broker.port" stands at line 2 already`}},
 		"not a map":       {yaml: "broker: 5\n", want: []string{`f.yaml:1: broker is "5": it must be a map of settings`}},
 		"number":          {yaml: "broker:\n  port: many\n", want: []string{`f.yaml:2: broker.port is "many": it must be a whole number`}},

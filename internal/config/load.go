@@ -59,9 +59,6 @@ func (t *Tree) Load(o Options) (*Report, error) {
 	layers, errs = append(layers, l), append(errs, problems...)
 	l, problems = t.flags(o)
 	layers, errs = append(layers, l), append(errs, problems...)
-	if len(errs) > 0 {
-		return report, errors.Join(errs...)
-	}
 	all := koanf.New(".")
 	for _, l := range layers {
 		if err := all.Merge(l.values); err != nil {
@@ -71,16 +68,17 @@ func (t *Tree) Load(o Options) (*Report, error) {
 			t.byPath[path].Origin = origin
 		}
 	}
+	readable := true
 	for _, f := range t.fields {
-		if f.Origin == "default" {
+		if f.Origin == "default" || !all.Exists(f.Path) { // a layer that could not be read has origins and no values
 			continue
 		}
 		if err := f.set(all.Get(f.Path)); err != nil {
-			errs = append(errs, err)
+			errs, readable = append(errs, err), false
 		}
 	}
-	if len(errs) == 0 {
-		errs = t.validate()
+	if readable {
+		errs = append(errs, t.validate()...)
 	}
 	return report, errors.Join(errs...)
 }
@@ -105,13 +103,11 @@ func (t *Tree) file(name string) (layer, []error) {
 	if err != nil {
 		return l, []error{fmt.Errorf("reading settings: %w", err)}
 	}
-	if errs := t.checkYAML(name, text, l.origins); len(errs) > 0 {
-		return l, errs
+	errs := t.checkYAML(name, text, l.origins)
+	if err := l.values.Load(rawbytes.Provider(text), yaml.Parser()); err != nil && len(errs) == 0 {
+		errs = []error{fmt.Errorf("reading settings from %s: %w", name, err)}
 	}
-	if err := l.values.Load(rawbytes.Provider(text), yaml.Parser()); err != nil {
-		return l, []error{fmt.Errorf("reading settings from %s: %w", name, err)}
-	}
-	return l, nil
+	return l, errs
 }
 
 func (t *Tree) environment(o Options, report *Report) (layer, []error) {

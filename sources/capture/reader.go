@@ -258,6 +258,14 @@ func seconds(text []byte) (schemas.Time, error) {
 // Bad returns how many lines could not be read, and what was wrong with the last of them.
 func (r *Reader) Bad() (int, error) { return r.bad, r.torn }
 
+// Judge is an error for a file in which no line was a frame, as it is no capture then.
+func (r *Reader) Judge(frames int) error {
+	if frames > 0 || r.bad == 0 {
+		return nil
+	}
+	return fmt.Errorf("none of its %d lines is a frame: it must be a capture, as `tapewatch ingest --capture` records them: %w", r.bad, r.torn)
+}
+
 // Close closes the file.
 func (r *Reader) Close() error {
 	var first error

@@ -58,7 +58,7 @@ func (c Config) Validate() error {
 	switch c.Format {
 	case Tape:
 		if p := strings.ToLower(c.Path); p != "-" && !strings.HasSuffix(p, tape.ExtensionBinary) && !strings.HasSuffix(p, tape.ExtensionJSON) {
-			return fmt.Errorf("file.path is %q: a tape must end in %s or %s", c.Path, tape.ExtensionBinary, tape.ExtensionJSON)
+			return fmt.Errorf("file.path is %q: a tape must end in %s or %s; for CSV file.format must be bars or trades", c.Path, tape.ExtensionBinary, tape.ExtensionJSON)
 		}
 		return nil
 	case Bars, Trades:
@@ -92,7 +92,7 @@ func (c Config) validateCSV() error {
 	}
 	for _, f := range needed {
 		if c.Columns[f] == "" {
-			return fmt.Errorf("file.columns lacks %s: %s must have %v", f, c.Format, needed)
+			return fmt.Errorf("file.columns lacks %s: %s must have %v, such as file.columns.%s=0 for the first column", f, c.Format, needed, f)
 		}
 	}
 	for f, column := range c.Columns {

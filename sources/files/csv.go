@@ -111,12 +111,12 @@ func (s *Source) judge(line int, err error) (more bool, fatal error) {
 	case errors.Is(err, io.EOF):
 		return false, nil
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		s.skip(line, fmt.Errorf("the file is cut off: %w", err))
+		s.skip(fmt.Errorf("the file is cut off: %w", err), "line", line)
 		return false, nil
 	case errors.As(err, &unreadable):
 		return false, unreadable
 	}
-	s.skip(line, err)
+	s.skip(err, "line", line)
 	return true, nil
 }
 

@@ -87,11 +87,11 @@ func (s *Source) count(n int) uint64 {
 	return total
 }
 
-// skip counts a row that cannot be read, and names the first of them.
-func (s *Source) skip(line int, err error) {
+// skip counts a row that cannot be read, and names the first of them; where are the attributes that say which it is.
+func (s *Source) skip(err error, where ...any) {
 	const shown = 10
 	s.metrics.Rejected.WithLabelValues(s.cfg.Name, "row").Inc()
 	if n := s.bad.Add(1); n <= shown && s.log != nil {
-		s.log.Warn("row skipped", "path", s.cfg.Path, "line", line, "error", err, "count", n)
+		s.log.With(where...).Warn("row skipped", "path", s.cfg.Path, "error", err, "count", n)
 	}
 }

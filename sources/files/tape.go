@@ -54,8 +54,8 @@ func (s *Source) tape(ctx context.Context, p sources.Publisher) error {
 			_ = l.reader.Close()
 		}
 	}()
-	for i, at := range found.places {
-		l, err := s.lane(at, found, i == 0)
+	for _, at := range found.places {
+		l, err := s.lane(at, found)
 		if err != nil {
 			return err
 		}
@@ -113,18 +113,25 @@ func (w *watermarks) end() error {
 	return nil
 }
 
-// survey reads the tape once.
+// survey reads the tape once, and counts what cannot be read of it: lines, and an end that is cut off.
 func (s *Source) survey(ctx context.Context) (survey, error) {
 	found := survey{ticked: map[string]bool{}}
 	seen := map[place]bool{}
-	r, err := s.open(false)
+	r, err := tape.Open(s.cfg.Path, tape.Options{BadLine: func(e *tape.LineError) error {
+		s.skip(e.Err, "line", e.Line)
+		return nil
+	}})
 	if err != nil {
 		return found, err
 	}
 	defer func() { _ = r.Close() }()
 	for {
 		b, err := r.Next()
-		if errors.Is(err, io.EOF) || errors.Is(err, tape.ErrTruncated) {
+		if errors.Is(err, tape.ErrTruncated) {
+			s.skip(err)
+			return found, nil
+		}
+		if errors.Is(err, io.EOF) {
 			return found, nil
 		}
 		if err != nil {
@@ -147,23 +154,13 @@ func (s *Source) survey(ctx context.Context) (survey, error) {
 	}
 }
 
-// open opens the tape; bad lines of the JSON form are skipped, and counted once.
-func (s *Source) open(count bool) (tape.Reader, error) {
-	return tape.Open(s.cfg.Path, tape.Options{BadLine: func(e *tape.LineError) error {
-		if count {
-			s.skip(e.Line, e.Err)
-		}
-		return nil
-	}})
-}
-
-func (s *Source) lane(at place, found survey, count bool) (*lane, error) {
+func (s *Source) lane(at place, found survey) (*lane, error) {
 	topic, err := schemas.TopicByName(at.topic)
 	if err != nil {
 		return nil, err
 	}
 	l := &lane{place: at, topic: topic, silent: !found.ticked[at.topic]}
-	if l.reader, err = s.open(count); err != nil {
+	if l.reader, err = tape.Open(s.cfg.Path, tape.Options{BadLine: func(*tape.LineError) error { return nil }}); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -178,9 +175,6 @@ func (l *lane) next(s *Source) error {
 			}
 			b, err := l.reader.Next()
 			if errors.Is(err, io.EOF) || errors.Is(err, tape.ErrTruncated) {
-				if !errors.Is(err, io.EOF) {
-					s.skip(0, err)
-				}
 				l.batch, l.message = nil, nil
 				return nil
 			}
@@ -206,7 +200,7 @@ func (l *lane) next(s *Source) error {
 			err = fmt.Errorf("a %s does not belong on %s", name, l.topic.Name)
 		}
 		if err != nil {
-			s.skip(int(r.Offset), err)
+			s.skip(err, "topic", l.topic.Name, "partition", l.partition, "offset", r.Offset)
 			continue
 		}
 		l.message, l.time = m, schemas.TimeOf(m)

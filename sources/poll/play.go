@@ -36,7 +36,7 @@ func (s *Source) play(ctx context.Context, p sources.Publisher) error {
 	if ctx.Err() != nil {
 		return nil // stopping is no failure
 	}
-	if err := m.Finish(); err != nil {
+	if err := errors.Join(m.Finish(), r.Judge(frames)); err != nil {
 		return fmt.Errorf("playing %s: %w", s.opt.Play, err)
 	}
 	bad, last := r.Bad()

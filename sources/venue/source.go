@@ -310,6 +310,9 @@ func (s *Source) play(ctx context.Context, p sources.Publisher) error {
 		s.report("healthy", "stopped")
 		return nil
 	}
+	if err == nil {
+		err = r.Judge(frames)
+	}
 	if err != nil {
 		s.report("unhealthy", err.Error())
 		return fmt.Errorf("playing %s: %w", s.cfg.Play, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,6 +23,17 @@ type Filter struct {
 	Reason    string
 	// Limit keeps the newest so many; 0 keeps all.
 	Limit int
+}
+
+// Reasons are all that a letter can have; "shape" is an answer of a polled service that could not be read.
+var Reasons = []string{"undecodable", "invalid", "type", "key", "future", "panic", "output_too_large", "shape"}
+
+// Validate refuses a reason that no letter has.
+func (f Filter) Validate() error {
+	if f.Reason != "" && !slices.Contains(Reasons, f.Reason) {
+		return fmt.Errorf("reason is %q: it must be one of %s", f.Reason, strings.Join(Reasons, ", "))
+	}
+	return nil
 }
 
 func (f Filter) matches(l *Letter, c cluster.Config) bool {
