@@ -282,7 +282,7 @@ func TestWatch(t *testing.T) {
 func TestOptionsNameWhatIsWrong(t *testing.T) {
 	good := options(NaivePrice, Series{Symbol: "A-USD"})
 	for want, spoil := range map[string]func(*Options){
-		"series":         func(o *Options) { o.Series = nil },
+		"--data":         func(o *Options) { o.Series = nil },
 		"rates":          func(o *Options) { o.Rates = nil },
 		"least severity": func(o *Options) { o.MinSeverity = "huge" },
 		"burst":          func(o *Options) { o.Burst = time.Second },
