@@ -32,7 +32,7 @@ var watchdogs = map[string]struct{ within, coolDown time.Duration }{
 	"whale_movement":        {10 * time.Minute, 6 * time.Hour},
 }
 
-// TestAllEight runs all eight watchdogs at once on a real Kafka over a simulated market of everything at 100,000 records a
+// TestAllEight runs all eight watchdogs, and the incidents made of their alarms, at once on a real Kafka over a simulated market of everything at 100,000 records a
 // second: for ten minutes (five days of the market, two of them calm) in the full form, one minute in the short one. In the middle the watchdogs
 // are restarted. Every labelled anomaly is listed, the lag of every group is watched, and reconcile finds no difference between the
 // events and a replay of what the watchdogs read.
@@ -48,12 +48,14 @@ func TestAllEight(t *testing.T) {
 	market = time.Duration(float64(wall) * speed)
 	calm = min(calm, market*2/5)
 	names := slices.Sorted(maps.Keys(watchdogs))
-	stages := []string{"bars", "baskets"}
+	stages := []string{"bars", "baskets", "scopes"}
+	dogs := append(slices.Clip(names), "incidents")
+	groups := slices.Concat(stages, dogs)
 
 	s := newSystem(t, testservices.Kafka(t), "eight.")
 	s.run("topics", "apply", "-s", "topics.partitions=8")
 	staging := s.start(append([]string{"stage"}, stages...)...)
-	watching := s.start(append([]string{"detect"}, names...)...)
+	watching := s.start(append([]string{"detect"}, dogs...)...)
 	labels := filepath.Join(t.TempDir(), "labels.jsonl")
 	ingest := s.start("ingest", "simulator", "--once", "-s", "simulator.start=2024-01-01T00:00:00Z", "-s", "simulator.duration="+market.String(),
 		"-s", "simulator.calm="+calm.String(), "-s", fmt.Sprintf("simulator.speed=%g", speed), "-s", fmt.Sprintf("simulator.rate=%g", 1.05*rate/speed),
@@ -72,24 +74,21 @@ func TestAllEight(t *testing.T) {
 			running = false
 		case <-time.After(2 * time.Second):
 		}
-		for group, lag := range s.lags(append(stages, names...)) {
+		for group, lag := range s.lags(groups) {
 			lags[group] = max(lags[group], lag)
 		}
 		if !restarted && time.Since(began) > wall/2 {
 			restarted = true
 			before = memory.peak(1)
 			watching.stop()
-			watching = s.start(append([]string{"detect"}, names...)...)
+			watching = s.start(append([]string{"detect"}, dogs...)...)
 		}
 		memory = append(memory, watching.resident())
 	}
 	ended := time.Now()
 	records, took := ingest.published()
-	for _, group := range append(stages, names...) {
+	for _, group := range slices.Concat(groups, groups[1:], []string{"scopes", "incidents"}) { // one may have written after its reader was looked at
 		s.awaitLag(group, 4*time.Minute)
-	}
-	for _, group := range append(stages[1:], names...) { // a stage may have written after its reader was looked at
-		s.awaitLag(group, time.Minute)
 	}
 	caught := time.Since(ended)
 	watching.stop()
@@ -104,7 +103,7 @@ func TestAllEight(t *testing.T) {
 	for _, group := range slices.Sorted(maps.Keys(lags)) {
 		t.Logf("lag of %-22s at most %d records", group, lags[group])
 	}
-	for _, name := range names {
+	for _, name := range dogs {
 		s.stateSize(name)
 	}
 	events := s.events(false)
@@ -112,8 +111,10 @@ func TestAllEight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verdicts(t, marked, decoded(t, events))
-	if found := s.run(append([]string{"reconcile"}, names...)...); found != "" {
+	all := decoded(t, events)
+	verdicts(t, marked, all)
+	incidents(t, all)
+	if found := s.run(append([]string{"reconcile"}, dogs...)...); found != "" {
 		t.Errorf("the topic and a replay differ:\n%s", found)
 	}
 }
@@ -175,13 +176,14 @@ func decoded(t *testing.T, events map[string]string) (out []*schemas.Event) {
 func verdicts(t *testing.T, labels []simulator.Label, events []*schemas.Event) {
 	t.Helper()
 	type tally struct{ found, delayed, overlapped, missed int }
-	byKind, found := map[string]*tally{}, map[string]int{}
+	byKind, labelled, found := map[string]*tally{}, map[string]int{}, map[string]int{}
 	explained := map[string]bool{}
 	for _, l := range labels {
 		dog, judged := watchdogs[l.Detector]
 		if !judged {
 			continue
 		}
+		labelled[l.Detector]++
 		within := dog.within
 		from, to := when(t, l.Start), when(t, l.End)
 		var first *schemas.Event
@@ -229,10 +231,56 @@ func verdicts(t *testing.T, labels []simulator.Label, events []*schemas.Event) {
 			kind, k.found+k.delayed+k.overlapped+k.missed, k.found, k.delayed, k.overlapped, k.missed)
 	}
 	for _, name := range slices.Sorted(maps.Keys(watchdogs)) {
-		t.Logf("%-22s found %d labelled anomalies, opened %d episodes outside of any", name, found[name], others[name])
-		if found[name] == 0 && (full() || name != "correlation_breakdown") { // which learns for days
+		t.Logf("%-22s found %d of %d labelled anomalies, opened %d episodes outside of any", name, found[name], labelled[name], others[name])
+		if found[name] == 0 && (full() || labelled[name] > 0 && name != "correlation_breakdown") { // which learns for days
 			t.Errorf("%s found nothing", name)
 		}
+	}
+}
+
+// incidents holds each incident to the alarms that it names: they are on the topic, of its asset or of enough assets, of enough detectors or
+// keys, and began within its window before it.
+func incidents(t *testing.T, events []*schemas.Event) {
+	t.Helper()
+	byID := map[string]*schemas.Event{}
+	for _, e := range events {
+		byID[e.Id] = e
+	}
+	opened := map[string]int{}
+	for _, e := range events {
+		if e.Detector != "incidents" || e.Status != schemas.Open {
+			continue
+		}
+		opened[e.Type]++
+		detectors, keys, assets := map[string]bool{}, map[string]bool{}, map[string]bool{}
+		for _, note := range e.Evidence.Notes {
+			m := byID[strings.TrimPrefix(note, "event:")]
+			if m == nil {
+				t.Errorf("%s names %s, which is not on the topic", e.Id, note)
+				continue
+			}
+			if e.Type == "asset_incident" && !slices.Contains(m.Assets, e.Assets[0]) {
+				t.Errorf("incident %s of %v names an alarm about %v", e.Id, e.Assets, m.Assets)
+			}
+			if at, limit := schemas.Time(m.EventTime), schemas.Time(e.EventTime); at > limit || at < limit.Add(-10*time.Minute) {
+				t.Errorf("incident %s at %v names an alarm of %v", e.Id, limit, at)
+			}
+			detectors[m.Detector], keys[m.Key] = true, true
+			for _, a := range m.Assets {
+				assets[a] = true
+			}
+		}
+		wide := len(detectors) >= 2 || len(keys) >= 3
+		if e.Type == "market_incident" {
+			wide = len(assets) >= 5
+		}
+		if !wide {
+			t.Errorf("%s %s: %d detectors, %d keys, %d assets are too few", e.Type, e.Id, len(detectors), len(keys), len(assets))
+		}
+	}
+	t.Logf("incidents: %v", opened)
+	if full() && (opened["asset_incident"] == 0 || opened["market_incident"] == 0) {
+		t.Errorf("incidents opened: %v; there must be some of an asset and some of the market", opened)
 	}
 }
 
