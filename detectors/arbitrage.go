@@ -153,15 +153,9 @@ func (a *arbitrage) OnTime(now schemas.Time, emit processor.Emit) {
 	a.markets = slices.DeleteFunc(a.markets, func(m *market) bool { return m.left(now) })
 	v := a.weigh()
 	signal := alarm.Signal{At: int64(now), Enter: v.severity > alarm.None, Stay: v.stay, Severity: v.severity}
-	switch a.episode.Step(a.rules, signal) {
-	case alarm.Open:
-		a.report(now, v, schemas.Open, emit)
-	case alarm.Update:
-		a.report(now, v, schemas.Update, emit)
-	case alarm.Resolve:
-		v.severity = a.episode.Peak()
-		a.report(now, v, schemas.Resolved, emit)
-	case alarm.Unchanged:
+	if t := a.episode.Step(a.rules, signal); t != alarm.Unchanged {
+		v.severity = a.episode.Tells(t, v.severity)
+		a.report(now, v, t.Status(), emit)
 	}
 }
 

@@ -121,15 +121,11 @@ func (c *correlation) step(p *pair, now schemas.Time, v pairVerdict, missing int
 	} else if p.unjudged++; p.unjudged == halfAnHour {
 		t = p.episode.Withdraw(int64(now))
 	}
-	switch t {
-	case alarm.Open:
-		c.report(p, now, v, schemas.Open, missing, emit)
-	case alarm.Update:
-		c.report(p, now, v, schemas.Update, missing, emit)
-	case alarm.Resolve:
-		v.severity = p.episode.Peak()
-		c.report(p, now, v, schemas.Resolved, missing, emit)
+	if t != alarm.Unchanged {
+		v.severity = p.episode.Tells(t, v.severity)
+		c.report(p, now, v, t.Status(), missing, emit)
+	}
+	if t == alarm.Resolve {
 		p.down, p.up = 0, 0
-	case alarm.Unchanged:
 	}
 }

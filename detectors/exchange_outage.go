@@ -377,12 +377,8 @@ func (x *exchangeOutage) watchOurselves(now schemas.Time, see sight, emit proces
 		x.blind, x.stalled = now, 0
 	}
 	s := alarm.Signal{At: int64(now), Enter: x.stalled != 0, Hard: x.stalled != 0, Severity: alarm.Low}
-	switch x.stall.Step(alarm.Rules{Need: 1, Of: 1, ExitBars: 1}, s) {
-	case alarm.Open:
-		x.reportStall(now, see, schemas.Open, emit)
-	case alarm.Resolve:
-		x.reportStall(now, see, schemas.Resolved, emit)
-	case alarm.Update, alarm.Unchanged:
+	if t := x.stall.Step(alarm.Rules{Need: 1, Of: 1, ExitBars: 1}, s); t == alarm.Open || t == alarm.Resolve {
+		x.reportStall(now, see, t.Status(), emit)
 	}
 }
 

@@ -123,15 +123,9 @@ func (w *whaleMovement) judgeFlows(now schemas.Time, emit processor.Emit) {
 		e.faded(now)
 		v := w.weighFlow(e)
 		signal := alarm.Signal{At: int64(now), Enter: v.severity > alarm.None, Hard: true, Stay: v.stay, Severity: v.severity}
-		switch e.episode.Step(w.rules, signal) {
-		case alarm.Open:
-			w.reportFlow(e, v, now, schemas.Open, emit)
-		case alarm.Update:
-			w.reportFlow(e, v, now, schemas.Update, emit)
-		case alarm.Resolve:
-			v.severity = e.episode.Peak()
-			w.reportFlow(e, v, now, schemas.Resolved, emit)
-		case alarm.Unchanged:
+		if t := e.episode.Step(w.rules, signal); t != alarm.Unchanged {
+			v.severity = e.episode.Tells(t, v.severity)
+			w.reportFlow(e, v, now, t.Status(), emit)
 		}
 		if e.usualShort.Weight() >= flowHours {
 			highest[0] = max(highest[0], flowScore(math.Abs(e.short)/max(e.usualShort.Mean(), 1)))

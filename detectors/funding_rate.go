@@ -188,15 +188,9 @@ func (f *fundingRate) judge(side int, now schemas.Time, emit processor.Emit) {
 		s.foreseen = 0
 	}
 	signal := alarm.Signal{At: int64(now), Enter: v.severity > alarm.None, Hard: v.settled, Stay: v.stay, Severity: v.severity}
-	switch s.episode.Step(f.rules, signal) {
-	case alarm.Open:
-		f.report(side, now, v, schemas.Open, emit)
-	case alarm.Update:
-		f.report(side, now, v, schemas.Update, emit)
-	case alarm.Resolve:
-		v.severity = s.episode.Peak()
-		f.report(side, now, v, schemas.Resolved, emit)
-	case alarm.Unchanged:
+	if t := s.episode.Step(f.rules, signal); t != alarm.Unchanged {
+		v.severity = s.episode.Tells(t, v.severity)
+		f.report(side, now, v, t.Status(), emit)
 	}
 }
 

@@ -121,15 +121,9 @@ func (l *liquidityDrop) judge(now schemas.Time, emit processor.Emit) {
 		At: int64(now), Enter: enter, Hard: enter, Severity: v.severity,
 		Stay: v.latest >= float64(alarm.DefaultExitRatio*l.cfg.ThresholdPct/100),
 	}
-	switch l.episode.Step(l.rules, s) {
-	case alarm.Open:
-		l.report(now, v, schemas.Open, emit)
-	case alarm.Update:
-		l.report(now, v, schemas.Update, emit)
-	case alarm.Resolve:
-		v.severity = l.episode.Peak()
-		l.report(now, v, schemas.Resolved, emit)
-	case alarm.Unchanged:
+	if t := l.episode.Step(l.rules, s); t != alarm.Unchanged {
+		v.severity = l.episode.Tells(t, v.severity)
+		l.report(now, v, t.Status(), emit)
 	}
 	if l.episode.Phase() != alarm.Active {
 		l.struck = [bookSides]bool{}

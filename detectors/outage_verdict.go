@@ -293,15 +293,9 @@ func (x *exchangeOutage) judge(now schemas.Time, see sight, emit processor.Emit)
 		v.stay = true
 	}
 	enter := v.severity > alarm.None
-	switch x.episode.Step(x.rules, alarm.Signal{At: int64(now), Enter: enter, Hard: enter, Stay: v.stay, Severity: v.severity}) {
-	case alarm.Open:
-		x.report(now, v, schemas.Open, emit)
-	case alarm.Update:
-		x.report(now, v, schemas.Update, emit)
-	case alarm.Resolve:
-		v.severity = x.episode.Peak()
-		x.report(now, v, schemas.Resolved, emit)
-	case alarm.Unchanged:
+	if t := x.episode.Step(x.rules, alarm.Signal{At: int64(now), Enter: enter, Hard: enter, Stay: v.stay, Severity: v.severity}); t != alarm.Unchanged {
+		v.severity = x.episode.Tells(t, v.severity)
+		x.report(now, v, t.Status(), emit)
 	}
 	if x.episode.Phase() != alarm.Active {
 		x.silent, x.resumed = 0, 0

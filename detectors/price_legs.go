@@ -184,17 +184,16 @@ func (p *priceAnomaly) judge(m moment, emit processor.Emit) {
 		s := alarm.Signal{
 			At: int64(m.at), Enter: enter, Hard: enter, Severity: v.severity, Stay: e >= warningEffect || m.scores.jump >= calmScore,
 		}
-		switch p.episode.Step(p.rules, s) {
-		case alarm.Open:
+		t := p.episode.Step(p.rules, s)
+		if t == alarm.Open {
 			p.crash = crash{}
-			p.report(m, v, schemas.Open, emit)
-		case alarm.Update:
-			p.report(m, v, schemas.Update, emit)
-		case alarm.Resolve:
-			v.severity = p.episode.Peak()
-			p.report(m, v, schemas.Resolved, emit)
+		}
+		if t != alarm.Unchanged {
+			v.severity = p.episode.Tells(t, v.severity)
+			p.report(m, v, t.Status(), emit)
+		}
+		if t == alarm.Resolve {
 			p.crash = crash{}
-		case alarm.Unchanged:
 		}
 	}
 	p.followCrash(m, e >= 1, emit)

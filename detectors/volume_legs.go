@@ -273,15 +273,9 @@ func (u *unusualVolume) judge(m *member, now schemas.Time, silent int, emit proc
 	} else if m.unjudged++; m.unjudged == hourMinutes {
 		t = m.episode.Withdraw(int64(now))
 	}
-	switch t {
-	case alarm.Open:
-		u.report(m, now, v, schemas.Open, silent, emit)
-	case alarm.Update:
-		u.report(m, now, v, schemas.Update, silent, emit)
-	case alarm.Resolve:
-		v.severity = m.episode.Peak()
-		u.report(m, now, v, schemas.Resolved, silent, emit)
-	case alarm.Unchanged:
+	if t != alarm.Unchanged {
+		v.severity = m.episode.Tells(t, v.severity)
+		u.report(m, now, v, t.Status(), silent, emit)
 	}
 }
 

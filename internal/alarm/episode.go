@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/bits"
+
+	"github.com/tapewatch/tapewatch/schemas"
 )
 
 // DefaultExitRatio is the usual hysteresis: an episode goes on while the score is at least 0.6 of its enter threshold.
@@ -54,6 +56,20 @@ const (
 	Resolve
 )
 
+// Status returns the life-cycle status of the event that a transition asks for, as schemas has it; "" for Unchanged.
+func (t Transition) Status() string {
+	switch t {
+	case Open:
+		return schemas.Open
+	case Update:
+		return schemas.Update
+	case Resolve:
+		return schemas.Resolved
+	case Unchanged:
+	}
+	return ""
+}
+
 // An Episode is the state machine of one dedup key: Quiet, Pending, Active, Cooling. The zero value is quiet. It is not safe for
 // concurrent use.
 type Episode struct {
@@ -71,6 +87,14 @@ func (e *Episode) Phase() Phase { return e.phase }
 
 // Peak returns the highest severity of the running or last episode.
 func (e *Episode) Peak() Severity { return e.peak }
+
+// Tells returns the severity that the event of a transition states: that of the bar, and at the end the peak.
+func (e *Episode) Tells(t Transition, bar Severity) Severity {
+	if t == Resolve {
+		return e.peak
+	}
+	return bar
+}
 
 // Onset returns the end of the bar on which the running or last episode began to pend: the bar its dedup key hashes.
 func (e *Episode) Onset() int64 { return e.onset }
