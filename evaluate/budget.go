@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/tapewatch/tapewatch/evaluate/sheet"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
@@ -286,19 +286,20 @@ func periodOf(at schemas.Time, period string) string {
 	return fmt.Sprintf("%dQ%d", t.Year(), (int(t.Month())+2)/3)
 }
 
-// Write prints the report as a plain table.
-func (r *BudgetReport) Write(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s; alarms a day and leg over its budget, from the second period on\n", r.Detector)
-	table(&b, "KEY\tLEG\tBUDGET\tADAPTIVE\t95 %\tRATIO\tBY PERIOD\tFIXED\tRATIO\tBY PERIOD", func(row func(...any)) {
-		for i := range r.Rows {
-			one := &r.Rows[i]
-			a, f := &one.Adaptive, &one.Fixed
-			row(one.Key, one.Leg, figure(one.Budget), figure(a.Following.Value), bounds(a.Following), figure(a.Ratio), a.ratios(), figure(f.Following.Value), figure(f.Ratio), f.ratios())
-		}
-	})
-	_, err := io.WriteString(w, b.String())
-	return err
+// Sheet shows the report.
+func (r *BudgetReport) Sheet() *sheet.Sheet {
+	t := sheet.NewTable("Key", "Leg", "Budget", "Adaptive", "95 %", "Ratio", "By period", "Fixed", "Ratio", "By period")
+	rates := sheet.Whiskers{Title: "Alarms of each leg: adaptive, and fixed below it", X: "alarms a day"}
+	for i := range r.Rows {
+		one := &r.Rows[i]
+		a, f := &one.Adaptive, &one.Fixed
+		t.Row(one.Key, one.Leg, figure(one.Budget), figure(a.Following.Value), bounds(a.Following), figure(a.Ratio), a.ratios(), figure(f.Following.Value), figure(f.Ratio), f.ratios())
+		rates.Rows = append(rates.Rows, whisker(one.Key+" "+one.Leg, a.Following, 0), whisker("", f.Following, 1))
+	}
+	return &sheet.Sheet{
+		Title: r.Detector, Lead: "alarms a day and leg over its budget, from the second period on",
+		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: []sheet.Plot{rates}}},
+	}
 }
 
 // ratios prints each period's, the first in brackets.

@@ -90,7 +90,7 @@ func TestBudgetReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	if err := r.Write(&b); err != nil {
+	if err := r.Sheet().Text(&b); err != nil {
 		t.Fatal(err)
 	}
 	var got []string

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/tapewatch/tapewatch/evaluate/sheet"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -454,21 +454,42 @@ func (u *correlationUnit) fork(saved any, j int, rows []row) (schemas.Time, erro
 	return 0, nil
 }
 
-// Write prints the report as a plain table.
-func (r *CorrelationReport) Write(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "correlation_breakdown; tested on %s\n", r.Test)
-	table(&b, "RULE\tFIT ALARMS/DAY\tTEST ALARMS/DAY\t95 %\tBREAK\tN\tBUSY\tFOUND\t95 %\tDELAY MEDIAN\tP90", func(cells func(...any)) {
-		for _, one := range r.Rules {
-			for i, k := range one.Breaks {
-				rule, fitted, rate, limits := "", "", "", ""
-				if i == 0 {
-					rule, fitted, rate, limits = one.Rule, figure(one.Fitted.Value), figure(one.PerDay.Value), bounds(one.PerDay)
-				}
-				cells(rule, fitted, rate, limits, k.Kind, k.N, k.Busy, figure(k.Found.Value), bounds(k.Found), minutes(k.Delay.Median), minutes(k.Delay.P90))
-			}
+// Sheet shows the report.
+func (r *CorrelationReport) Sheet() *sheet.Sheet {
+	t := sheet.NewTable("Rule", "Fit alarms/day", "Test alarms/day", "95 %", "Break", "N", "Busy", "Found", "95 %", "Delay median", "P90")
+	t.Group = 4
+	var plots, delays []sheet.Plot
+	for i, one := range r.Rules {
+		late := sheet.Delays{Title: "How late: " + one.Rule}
+		for _, k := range one.Breaks {
+			t.Row(one.Rule, figure(one.Fitted.Value), figure(one.PerDay.Value), bounds(one.PerDay), k.Kind, k.N, k.Busy, figure(k.Found.Value), bounds(k.Found),
+				minutes(k.Delay.Median), minutes(k.Delay.P90))
+			late.Rows = append(late.Rows, sheet.DelayRow{Name: k.Kind, Values: k.Delay.All})
 		}
-	})
-	_, err := io.WriteString(w, b.String())
-	return err
+		delays = append(delays, late)
+		if i > 0 {
+			continue
+		}
+		for k, b := range one.Breaks {
+			plots = append(plots, r.curve("Found: "+b.Kind, k))
+		}
+	}
+	return &sheet.Sheet{Title: "correlation_breakdown", Lead: "tested on " + r.Test, Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: append(plots, delays...)}}}
+}
+
+// curve sets the share found of the k-th kind of break against the alarms, one line a kind of rule.
+func (r *CorrelationReport) curve(title string, k int) sheet.Curve {
+	out := sheet.Curve{Title: title, X: "alarms per key and day", Y: "share found"}
+	for _, one := range r.Rules {
+		name, setting, _ := strings.Cut(one.Rule, ",")
+		name, _, _ = strings.Cut(name, " at ")
+		n := len(out.Lines)
+		if n == 0 || out.Lines[n-1].Name != name {
+			out.Lines = append(out.Lines, sheet.Line{Name: name})
+			n++
+		}
+		f := one.Breaks[k].Found
+		out.Lines[n-1].Points = append(out.Lines[n-1].Points, sheet.Point{Name: strings.TrimSpace(setting), X: one.PerDay.Value, Y: f.Value, Low: f.Low, High: f.High})
+	}
+	return out
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tapewatch/tapewatch/evaluate/sheet"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -394,23 +394,29 @@ func rank(all []*earning, score func(*earning) float64) float64 {
 	return right / float64(len(large)*len(small))
 }
 
-// Write prints the report as plain tables.
-func (r *EarningsReport) Write(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "earnings_anomaly; %d announcements, %d with a history; %d reactions known, %d of them of %.0f %% or more\n\n",
-		r.Announcements, r.WithHistory, r.Reactions, r.LargeMoves, 100*largeMove)
+// Sheet shows the report.
+func (r *EarningsReport) Sheet() *sheet.Sheet {
 	pct := func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) }
-	table(&b, "RULE\tN\tSHARE\tKNOWN\tMEAN MOVE\tWITH SURPRISE\tLARGE\tDIRECTION AGREES\tMEAN AFTER BEAT\tAFTER MISS", func(row func(...any)) {
-		for _, s := range r.Selections {
-			row(s.Rule, s.N, pct(s.Share.Value), s.Known, pct(s.Move), pct(s.With), pct(s.Large.Value), pct(s.Agrees.Value), pct(s.Beat), pct(s.Miss))
+	t := sheet.NewTable("Rule", "N", "Share", "Known", "Mean move", "With surprise", "Large", "Direction agrees", "Mean after beat", "After miss")
+	large := sheet.Whiskers{Title: "Large moves after what a rule picks", X: "share of large moves"}
+	agrees := sheet.Whiskers{Title: "Moves in the direction of the surprise", X: "share that agrees"}
+	for _, s := range r.Selections {
+		t.Row(s.Rule, s.N, pct(s.Share.Value), s.Known, pct(s.Move), pct(s.With), pct(s.Large.Value), pct(s.Agrees.Value), pct(s.Beat), pct(s.Miss))
+		series := 1
+		if strings.HasPrefix(s.Rule, "detector") {
+			series = 0
 		}
-	})
-	b.WriteByte('\n')
-	table(&b, "RANKED BY\tAUC", func(row func(...any)) {
-		for _, k := range r.Rankings {
-			row(k.Score, figure(k.AUC))
-		}
-	})
-	_, err := io.WriteString(w, b.String())
-	return err
+		large.Rows = append(large.Rows, whisker(s.Rule, s.Large, series))
+		agrees.Rows = append(agrees.Rows, whisker(s.Rule, s.Agrees, series))
+	}
+	ranks := sheet.NewTable("Ranked by", "AUC")
+	for _, k := range r.Rankings {
+		ranks.Row(k.Score, figure(k.AUC))
+	}
+	return &sheet.Sheet{
+		Title: "earnings_anomaly",
+		Lead: fmt.Sprintf("%d announcements, %d with a history; %d reactions known, %d of them of %.0f %% or more", r.Announcements, r.WithHistory, r.Reactions, r.LargeMoves,
+			100*largeMove),
+		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: []sheet.Plot{large, agrees}}, {Tables: []*sheet.Table{ranks}}},
+	}
 }

@@ -24,7 +24,7 @@ func earnings(t *testing.T) *EarningsReport {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	if err := result.Write(&b); err != nil {
+	if err := result.Sheet().Text(&b); err != nil {
 		t.Fatal(err)
 	}
 	t.Log("\n" + b.String())

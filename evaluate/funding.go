@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tapewatch/tapewatch/evaluate/sheet"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -425,44 +425,44 @@ func (p *player) injected(saved any, pair []*fundingSeries, stretch []settlement
 	return highest, nil
 }
 
-// Write prints the report as plain tables.
-func (r *FundingReport) Write(w io.Writer) error {
-	var b strings.Builder
-	list := func(n []int) string {
-		var s []string
-		for _, v := range n {
-			s = append(s, strconv.Itoa(v))
-		}
-		return strings.Join(s, ", ")
+// Sheet shows the report.
+func (r *FundingReport) Sheet() *sheet.Sheet {
+	list := func(n []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(n), " ", ", "), "[]") }
+	naive := sheet.NewTable("Naive", "Payments", "Beyond", "2020 to 2023", "Negative", "Episodes", "Exactly 0.01 %", "MAD = 0")
+	for _, n := range r.Naive {
+		naive.Row(n.Series, n.Payments, n.Beyond, list(n.ByYear), n.Negative, n.Episodes, figure(n.Base), figure(n.ZeroMAD))
 	}
-	b.WriteString("funding_rate; the naive rule is 0.1 % either way, an episode ends below 0.05 %\n\n")
-	table(&b, "NAIVE\tPAYMENTS\tBEYOND\t2020 TO 2023\tNEGATIVE\tEPISODES\tEXACTLY 0.01 %\tMAD = 0", func(row func(...any)) {
-		for _, n := range r.Naive {
-			row(n.Series, n.Payments, n.Beyond, list(n.ByYear), n.Negative, n.Episodes, figure(n.Base), figure(n.ZeroMAD))
+	detector := sheet.NewTable("Detector", "Strict", "Episodes", "2020 to 2023", "Low to critical", "By rarity", "Hourly same")
+	for _, d := range r.Detector {
+		detector.Row(d.Series, d.Strict, d.Episodes, list(d.ByYear), list(d.BySeverity), d.Rare, d.HourlySame)
+	}
+	together := sheet.NewTable("Together", "Episodes", "2020 to 2023", "Low to critical", "By rarity", "2021: either beyond", "Both")
+	for _, d := range r.Together {
+		together.Row(d.Series, d.Episodes, list(d.ByYear), list(d.BySeverity), d.Rare, d.Either, d.Both)
+	}
+	injected := sheet.NewTable("Injected", "N", "Knob", "1 x 1", "95 %", "1 x 2", "3 x 1", "3 x 2")
+	var plots []sheet.Plot
+	shares := sheet.Whiskers{X: "share found"}
+	const forms = 4
+	for i := 0; i+forms <= len(r.Injections); i += forms {
+		g := r.Injections[i : i+forms]
+		cell := func(k int) string { return figure(g[k].Found.Value) + " (" + figure(g[k].Medium.Value) + ")" }
+		name := fmt.Sprintf("%s %+.2f %%", g[0].Asset, g[0].Rate)
+		injected.Row(name, g[0].N, g[0].Naive, cell(0), bounds(g[0].Found), cell(1), cell(2), cell(3))
+		shares.Title = g[0].Asset + ": one payment on one venue"
+		shares.Rows = append(shares.Rows, whisker(name, g[0].Found, 0), whisker("as medium or above", g[0].Medium, 1))
+		if end := i + forms; end+forms > len(r.Injections) || r.Injections[end].Asset != g[0].Asset {
+			plots = append(plots, shares)
+			shares.Rows = nil
 		}
-	})
-	b.WriteByte('\n')
-	table(&b, "DETECTOR\tSTRICT\tEPISODES\t2020 TO 2023\tLOW TO CRITICAL\tBY RARITY\tHOURLY SAME", func(row func(...any)) {
-		for _, d := range r.Detector {
-			row(d.Series, d.Strict, d.Episodes, list(d.ByYear), list(d.BySeverity), d.Rare, d.HourlySame)
-		}
-	})
-	b.WriteByte('\n')
-	table(&b, "TOGETHER\tEPISODES\t2020 TO 2023\tLOW TO CRITICAL\tBY RARITY\t2021: EITHER BEYOND\tBOTH", func(row func(...any)) {
-		for _, d := range r.Together {
-			row(d.Series, d.Episodes, list(d.ByYear), list(d.BySeverity), d.Rare, d.Either, d.Both)
-		}
-	})
-	b.WriteByte('\n')
-	b.WriteString("Share of injected rates that is found (and as medium or above), by settlements x venues:\n")
-	table(&b, "INJECTED\tN\tKNOB\t1 x 1\t95 %\t1 x 2\t3 x 1\t3 x 2", func(row func(...any)) {
-		const forms = 4
-		for i := 0; i+forms <= len(r.Injections); i += forms {
-			g := r.Injections[i : i+forms]
-			cell := func(k int) string { return figure(g[k].Found.Value) + " (" + figure(g[k].Medium.Value) + ")" }
-			row(fmt.Sprintf("%s %+.2f %%", g[0].Asset, g[0].Rate), g[0].N, g[0].Naive, cell(0), bounds(g[0].Found), cell(1), cell(2), cell(3))
-		}
-	})
-	_, err := io.WriteString(w, b.String())
-	return err
+	}
+	return &sheet.Sheet{
+		Title: "funding_rate", Lead: "the naive rule is 0.1 % either way, an episode ends below 0.05 %",
+		Parts: []sheet.Part{
+			{Tables: []*sheet.Table{naive}},
+			{Tables: []*sheet.Table{detector}},
+			{Tables: []*sheet.Table{together}},
+			{Title: "Share of injected rates that is found (and as medium or above), by settlements x venues", Tables: []*sheet.Table{injected}, Plots: plots},
+		},
+	}
 }

@@ -115,6 +115,14 @@ type position struct {
 type tally struct {
 	found, busy, n int
 	delays         []time.Duration
+	tries          []try
+}
+
+// A try is one injection: mean is the volume of a minute that it was measured by, alarm what found it, nil for nothing.
+type try struct {
+	position
+	mean  float64
+	alarm *notice
 }
 
 // dayMean is the mean volume of a minute over the last 24 hours.

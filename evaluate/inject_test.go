@@ -66,7 +66,7 @@ func TestHugeInjectionsAreFound(t *testing.T) {
 			}
 		}
 		var text strings.Builder
-		if err := r.Write(&text); err != nil || !strings.Contains(text.String(), c.grade) {
+		if err := r.Sheet().Text(&text); err != nil || !strings.Contains(text.String(), c.grade) {
 			t.Errorf("%s: the table lacks %s, error %v", c.detector, c.grade, err)
 		}
 	}
@@ -249,7 +249,7 @@ func TestLabels(t *testing.T) {
 	m.episodes = []Range{{at(0, 9, 50), at(0, 10, 0)}, {at(0, 10, 5), at(0, 11, 0)}, {at(1, 8, 0), at(1, 10, 30)}, {at(50, 0, 0), 0}}
 	got := match(labels, []*member{m}, Options{Before: 15 * time.Minute, After: 15 * time.Minute}, 2*time.Hour)
 	want := &LabelReport{
-		Labels: 4, Found: 1, Covered: 1, Cooling: 1, Recall: Wilson(1, 4), RecallCovered: Wilson(2, 4), Precision: Wilson(2, 4), Delay: Delay{-10, -10},
+		Labels: 4, Found: 1, Covered: 1, Cooling: 1, Recall: Wilson(1, 4), RecallCovered: Wilson(2, 4), Precision: Wilson(2, 4), Delay: Delay{-10, -10, []float64{-10}},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

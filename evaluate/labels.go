@@ -99,6 +99,21 @@ func parseTime(text string) (schemas.Time, error) {
 	return 0, fmt.Errorf("time %q is not known: it must be like 2018-01-11 03:54Z or as in RFC 3339", text)
 }
 
+// An outcome is what became of a label, or an alarm without one.
+type outcome struct {
+	at     schemas.Time
+	became string
+}
+
+// What becomes of labels and alarms.
+const (
+	wasFound   = "label found"
+	wasCovered = "label in a running alarm"
+	wasCooling = "label in a cool-down"
+	wasMissed  = "label missed"
+	wasFalse   = "alarm without a label"
+)
+
 // match sets labels against the alarms of a run. A label is found by the first alarm from before its onset to after it, covered by
 // an alarm that began earlier and was still on at the onset, and cooling when the cool-down of an alarm was on.
 func match(labels []label, members []*member, o Options, coolDown time.Duration) *LabelReport {
@@ -114,7 +129,7 @@ func match(labels []label, members []*member, o Options, coolDown time.Duration)
 				continue // not of this series, or outside its data
 			}
 			out.Labels++
-			first := true
+			one := outcome{at: l.at, became: wasMissed}
 			for i, at := range m.alarms {
 				if at < l.at.Add(-before) || at > l.at.Add(after) {
 					continue
@@ -123,18 +138,26 @@ func match(labels []label, members []*member, o Options, coolDown time.Duration)
 					used[i] = true
 					right++
 				}
-				if first {
+				if one.became != wasFound {
 					out.Found++
 					delays = append(delays, at.Sub(l.at))
-					first = false
+					one.became = wasFound
 				}
 			}
 			switch {
-			case !first:
+			case one.became == wasFound:
 			case slices.ContainsFunc(m.episodes, func(e Range) bool { return e.From < l.at && (e.To == 0 || e.To >= l.at) }):
 				out.Covered++
+				one.became = wasCovered
 			case slices.ContainsFunc(m.episodes, func(e Range) bool { return e.To != 0 && e.To < l.at && l.at.Sub(e.To) <= coolDown }):
 				out.Cooling++
+				one.became = wasCooling
+			}
+			m.outcomes = append(m.outcomes, one)
+		}
+		for i, at := range m.alarms {
+			if len(labels) > 0 && !used[i] {
+				m.outcomes = append(m.outcomes, outcome{at: at, became: wasFalse})
 			}
 		}
 	}

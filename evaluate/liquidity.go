@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tapewatch/tapewatch/evaluate/sheet"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/binance"
@@ -356,23 +354,25 @@ func (b *bookTape) naive(band float64) LiquidityRow {
 	return out
 }
 
-// Write prints the report as a plain table.
-func (r *LiquidityReport) Write(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "liquidity_drop on %s; %.1f minutes of books, which reach %.3f %% from the mid at least\n", r.Key, r.Minutes, r.Reach)
-	table(&b, "RULE\tBAND\tALARMS\tALARMS/HOUR\t95 %\tCUT\tN\tFOUND IN 5 S\t95 %\tFOUND IN 30 S\tDELAY MEDIAN", func(cells func(...any)) {
-		for _, one := range r.Rules {
-			rate := perDay(one.Alarms, one.Hours)
-			for i, c := range one.Cuts {
-				rule, band, alarms, hourly, limits := "", "", "", "", ""
-				if i == 0 {
-					rule, band, alarms, hourly, limits = one.Rule, fmt.Sprintf("%g %%", one.Band), strconv.Itoa(one.Alarms), figure(rate.Value), bounds(rate)
-				}
-				cells(rule, band, alarms, hourly, limits, fmt.Sprintf("%s %.0f %%", c.Side, c.Pct), c.N, figure(c.Five.Value), bounds(c.Five), figure(c.Ever.Value),
-					fmt.Sprintf("%.1f s", c.Median))
-			}
+// Sheet shows the report.
+func (r *LiquidityReport) Sheet() *sheet.Sheet {
+	t := sheet.NewTable("Rule", "Alarms", "Alarms/hour", "95 %", "Cut", "N", "Found in 5 s", "95 %", "Found in 30 s", "Delay median")
+	t.Group = 4
+	var plots []sheet.Plot
+	for _, one := range r.Rules {
+		rate := perDay(one.Alarms, one.Hours)
+		name := fmt.Sprintf("%s, band %g %%", one.Rule, one.Band)
+		shares := sheet.Whiskers{Title: name, X: "share found within 5 s"}
+		for _, c := range one.Cuts {
+			cut := fmt.Sprintf("%s %.0f %%", c.Side, c.Pct)
+			t.Row(name, one.Alarms, figure(rate.Value), bounds(rate), cut, c.N, figure(c.Five.Value), bounds(c.Five), figure(c.Ever.Value),
+				fmt.Sprintf("%.1f s", c.Median))
+			shares.Rows = append(shares.Rows, whisker(cut, c.Five, 0))
 		}
-	})
-	_, err := io.WriteString(w, b.String())
-	return err
+		plots = append(plots, shares)
+	}
+	return &sheet.Sheet{
+		Title: "liquidity_drop", Lead: fmt.Sprintf("on %s; %.1f minutes of books, which reach %.3f %% from the mid at least", r.Key, r.Minutes, r.Reach),
+		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: plots}},
+	}
 }

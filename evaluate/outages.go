@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/tapewatch/tapewatch/evaluate/sheet"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -212,16 +212,22 @@ func readOutages(path string) ([]outage, error) {
 	return out, nil
 }
 
-// Write prints the report as a plain table.
-func (r *OutageReport) Write(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "exchange_outage on %s; %.0f days, %d silences of %d min and more\n", r.Data, r.Days, r.Silences, r.Limit)
-	table(&b, "RULE\tN\tFOUND\t95 %\tDELAY MEDIAN\tP90\tLONGEST\tFALSE/DAY\t95 %\tMISSED", func(cells func(...any)) {
-		for _, one := range r.Rules {
-			cells(one.Rule, one.N, figure(one.Found.Value), bounds(one.Found), minutes(one.Delay.Median), minutes(one.Delay.P90), minutes(one.Longest), figure(one.False.Value),
-				bounds(one.False), strings.Join(one.Missed, " "))
+// Sheet shows the report.
+func (r *OutageReport) Sheet() *sheet.Sheet {
+	t := sheet.NewTable("Rule", "N", "Found", "95 %", "Delay median", "P90", "Longest", "False/day", "95 %", "Missed")
+	shares, late := sheet.Whiskers{Title: "Outages found", X: "share"}, sheet.Delays{Title: "How late"}
+	for _, one := range r.Rules {
+		t.Row(one.Rule, one.N, figure(one.Found.Value), bounds(one.Found), minutes(one.Delay.Median), minutes(one.Delay.P90), minutes(one.Longest), figure(one.False.Value),
+			bounds(one.False), strings.Join(one.Missed, " "))
+		series := 0
+		if strings.HasPrefix(one.Rule, "naive") {
+			series = 1
 		}
-	})
-	_, err := io.WriteString(w, b.String())
-	return err
+		shares.Rows = append(shares.Rows, whisker(one.Rule, one.Found, series))
+		late.Rows = append(late.Rows, sheet.DelayRow{Name: one.Rule, Values: one.Delay.All})
+	}
+	return &sheet.Sheet{
+		Title: "exchange_outage", Lead: fmt.Sprintf("on %s; %.0f days, %d silences of %d min and more", r.Data, r.Days, r.Silences, r.Limit),
+		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: []sheet.Plot{shares, late}}},
+	}
 }

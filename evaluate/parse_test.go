@@ -230,7 +230,7 @@ func TestIntervals(t *testing.T) {
 			t.Errorf("%s: %.4f-%.4f, want %.4f-%.4f", c.name, c.got.Low, c.got.High, c.low, c.high)
 		}
 	}
-	if d := delayOf([]time.Duration{5 * time.Minute, time.Minute, 2 * time.Minute, 3 * time.Minute, 4 * time.Minute}); d != (Delay{3, 5}) {
+	if d := delayOf([]time.Duration{5 * time.Minute, time.Minute, 2 * time.Minute, 3 * time.Minute, 4 * time.Minute}); d.Median != 3 || d.P90 != 5 || len(d.All) != 5 {
 		t.Errorf("delays give %+v, want median 3 and 90 %% 5", d)
 	}
 }

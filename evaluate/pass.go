@@ -18,6 +18,10 @@ type member struct {
 	minutes     int
 	alarms      []schemas.Time
 	tallies     []tally // one a grade
+	// peaks are the highest severities of the alarms, and running those alarms that are not over, by episode.
+	peaks    []int
+	running  map[string]int
+	outcomes []outcome
 	// episodes are the counted alarms' begin and end; an end of 0 is open.
 	episodes []Range
 }
@@ -55,7 +59,7 @@ func (e *evaluation) newRun(unit []Series, m machine, r Range, coolDown time.Dur
 	}
 	for _, one := range unit {
 		out.members = append(out.members, &member{
-			symbol: one.Symbol, watch: newWatch(least, coolDown), positions: positions(e.options.Seed, one.Symbol, span, align),
+			symbol: one.Symbol, watch: newWatch(least, coolDown), positions: positions(e.options.Seed, one.Symbol, span, align), running: map[string]int{},
 		})
 	}
 	return out, nil
@@ -129,8 +133,16 @@ func (r *run) step(now row) error {
 func (m *member) hear(n notice) {
 	before := m.watch.alarmed()
 	if m.watch.see(n) {
+		m.running[n.episode] = len(m.alarms)
 		m.alarms = append(m.alarms, n.at)
+		m.peaks = append(m.peaks, n.severity)
 		m.episodes = append(m.episodes, Range{From: n.at})
+	}
+	if i, on := m.running[n.episode]; on {
+		m.peaks[i] = max(m.peaks[i], n.severity)
+		if n.status == schemas.Resolved {
+			delete(m.running, n.episode)
+		}
 	}
 	if before && !m.watch.alarmed() {
 		m.episodes[len(m.episodes)-1].To = n.at
@@ -166,7 +178,7 @@ func (r *run) injectInto(j int, saved any, rows []row) error {
 	m := r.members[j]
 	p := m.positions[0]
 	mean := m.volume.mean()
-	plain := schemas.Time(0)
+	var plain *notice
 	busy := m.watch.busy(p.at)
 	if !busy {
 		var err error
@@ -176,30 +188,31 @@ func (r *run) injectInto(j int, saved any, rows []row) error {
 	}
 	for i, g := range r.grades {
 		t := &m.tallies[i]
-		if busy || plain != 0 && plain.Sub(p.at) <= g.window() {
+		if busy || plain != nil && plain.at.Sub(p.at) <= g.window() {
 			t.busy++
 			continue
 		}
 		stretch := rows[:min(int(g.window()/time.Minute), len(rows))]
-		at, err := r.fork(j, saved, stretch, func(c candle, k int) candle { return g.perturb(c, k, p.sign, mean) })
+		alarm, err := r.fork(j, saved, stretch, func(c candle, k int) candle { return g.perturb(c, k, p.sign, mean) })
 		if err != nil {
 			return err
 		}
 		t.n++
-		if at != 0 {
+		t.tries = append(t.tries, try{p, mean, alarm})
+		if alarm != nil {
 			t.found++
-			t.delays = append(t.delays, at.Sub(p.at))
+			t.delays = append(t.delays, alarm.at.Sub(p.at))
 		}
 	}
 	return nil
 }
 
-// fork runs rows through a copy of the machine, with one member's candles changed, and returns when that member's first alarm
-// came; 0 when none did.
-func (r *run) fork(j int, saved any, rows []row, change func(c candle, i int) candle) (schemas.Time, error) {
+// fork runs rows through a copy of the machine, with one member's candles changed, and returns that member's first alarm; nil
+// when none came.
+func (r *run) fork(j int, saved any, rows []row, change func(c candle, i int) candle) (*notice, error) {
 	f, err := r.machine.fork(saved)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	m := r.members[j]
 	w := newWatch(m.watch.least, m.watch.coolDown)
@@ -207,15 +220,15 @@ func (r *run) fork(j int, saved any, rows []row, change func(c candle, i int) ca
 		changed := row{start: one.start, candles: append([]candle(nil), one.candles...)}
 		changed.candles[j] = change(one.candles[j], i)
 		if err := f.minute(changed); err != nil {
-			return 0, err
+			return nil, err
 		}
 		for _, n := range f.take() {
 			if n.symbol == m.symbol && w.see(n) {
-				return n.at, nil
+				return &n, nil
 			}
 		}
 	}
-	return 0, nil
+	return nil, nil
 }
 
 // days is how many days of data the members had together.

@@ -2,12 +2,11 @@ package evaluate
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/tapewatch/tapewatch/evaluate/sheet"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -17,6 +16,9 @@ type Report struct {
 	Fit      string       `json:"fit"`
 	Test     string       `json:"test"`
 	Rates    []RateReport `json:"rates"`
+	// Naive are the naive rule's outcomes, each at the alarms that the detector has on the fit range at the rate of the same place.
+	NaiveRule string       `json:"naive_rule,omitempty"`
+	Naive     []RateReport `json:"naive,omitempty"`
 }
 
 // A RateReport is the outcome at one rate.
@@ -33,6 +35,8 @@ type RateReport struct {
 	Keys       []KeyReport       `json:"keys"`
 	Injections []InjectionReport `json:"injections,omitempty"`
 	Labels     *LabelReport      `json:"labels,omitempty"`
+	// Charts are of each key, and of a few labels, injections and alarms.
+	Charts []sheet.Chart `json:"charts,omitempty"`
 }
 
 // A KeyReport is the background of one key.
@@ -81,8 +85,11 @@ type LabelReport struct {
 	Delay         Delay    `json:"delay"`
 }
 
+// severityNames by their rank less one.
+var severityNames = []string{schemas.Low, schemas.Medium, schemas.High, schemas.Critical}
+
 func (e *evaluation) rateReport(rate Rate, s setup, all []*member, grades []grade) *RateReport {
-	least := []string{schemas.Low, schemas.Medium, schemas.High, schemas.Critical}[e.least(rate)-1]
+	least := severityNames[e.least(rate)-1]
 	out := &RateReport{Rate: rate.String(), Setting: s.setting, MinSeverity: least, Fitted: s.fitted}
 	alarms, days := 0, 0.0
 	var rates []float64
@@ -139,64 +146,104 @@ func quarters(alarms []schemas.Time) []QuarterReport {
 	return out
 }
 
-// Write prints the report as plain tables.
-func (r *Report) Write(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s; fitted on %s, tested on %s\n", r.Detector, r.Fit, r.Test)
-	for i := range r.Rates {
-		r.Rates[i].write(&b)
+// Sheet shows the report: the rates against each other, then each rate with its tables and plots.
+func (r *Report) Sheet() *sheet.Sheet {
+	out := &sheet.Sheet{Title: r.Detector, Lead: fmt.Sprintf("fitted on %s, tested on %s", r.Fit, r.Test)}
+	if curves := r.curves(); len(curves) > 0 {
+		out.Parts = append(out.Parts, sheet.Part{Title: "all rates", Plots: curves})
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	for i := range r.Rates {
+		out.Parts = append(out.Parts, r.Rates[i].part(""))
+	}
+	for i := range r.Naive {
+		out.Parts = append(out.Parts, r.Naive[i].part(r.NaiveRule+" "))
+	}
+	return out
 }
 
-func (r *RateReport) write(b *strings.Builder) {
-	fmt.Fprintf(b, "\nat %s: %s; events of %s and above\n", r.Rate, r.Setting, r.MinSeverity)
-	table(b, "KEY\tDAYS\tALARMS\tALARMS/DAY\t95 %\tBY QUARTER", func(row func(...any)) {
-		for _, k := range r.Keys {
-			var by []string
-			for _, q := range k.Quarters {
-				by = append(by, fmt.Sprintf("%s %d", q.Quarter, q.Alarms))
-			}
-			row(k.Key, fmt.Sprintf("%.1f", k.Days), k.Alarms, figure(k.PerDay.Value), bounds(k.PerDay), strings.Join(by, ", "))
+// part shows one rate.
+func (r *RateReport) part(rule string) sheet.Part {
+	out := sheet.Part{Title: rule + "at " + r.Rate, Note: fmt.Sprintf("%s; events of %s and above", r.Setting, r.MinSeverity)}
+	keys := sheet.NewTable("Key", "Days", "Alarms", "Alarms/day", "95 %", "By quarter")
+	for _, k := range r.Keys {
+		var by []string
+		for _, q := range k.Quarters {
+			by = append(by, fmt.Sprintf("%s %d", q.Quarter, q.Alarms))
 		}
-		row("all", "", "", figure(r.Background.Value), bounds(r.Background), fmt.Sprintf("median %s, max %s", figure(r.Median), figure(r.Max)))
-		if r.Fitted != nil {
-			row("fit range", "", "", figure(r.Fitted.Value), bounds(*r.Fitted), "")
-		}
-	})
+		keys.Row(k.Key, fmt.Sprintf("%.1f", k.Days), k.Alarms, figure(k.PerDay.Value), bounds(k.PerDay), strings.Join(by, ", "))
+	}
+	keys.Row("all", "", "", figure(r.Background.Value), bounds(r.Background), fmt.Sprintf("median %s, max %s", figure(r.Median), figure(r.Max)))
+	if r.Fitted != nil {
+		keys.Row("fit range", "", "", figure(r.Fitted.Value), bounds(*r.Fitted), "")
+	}
+	out.Tables = append(out.Tables, keys)
+	var shares []sheet.Whisker
+	var delays []sheet.DelayRow
 	if len(r.Injections) > 0 {
-		table(b, "INJECTED\tN\tBUSY\tFOUND\t95 %\tDELAY MEDIAN\tP90\tFOUND BY KEY", func(row func(...any)) {
-			for _, i := range r.Injections {
-				var by []string
-				for _, k := range i.Keys {
-					by = append(by, fmt.Sprintf("%s %.2f", k.Key, k.Found.Value))
-				}
-				row(i.Grade, i.N, i.Busy, figure(i.Found.Value), bounds(i.Found), minutes(i.Delay.Median), minutes(i.Delay.P90), strings.Join(by, ", "))
+		t := sheet.NewTable("Injected", "N", "Busy", "Found", "95 %", "Delay median", "P90", "Found by key")
+		for _, i := range r.Injections {
+			var by []string
+			for _, k := range i.Keys {
+				by = append(by, fmt.Sprintf("%s %.2f", k.Key, k.Found.Value))
 			}
-		})
+			t.Row(i.Grade, i.N, i.Busy, figure(i.Found.Value), bounds(i.Found), minutes(i.Delay.Median), minutes(i.Delay.P90), strings.Join(by, ", "))
+			shares = append(shares, whisker(i.Grade, i.Found, 0))
+			delays = append(delays, sheet.DelayRow{Name: i.Grade, Values: i.Delay.All})
+		}
+		out.Tables = append(out.Tables, t)
 	}
 	if l := r.Labels; l != nil {
-		table(b, "LABELS\tFOUND\tIN ALARM\tIN COOL-DOWN\tRECALL\t95 %\tWITH RUNNING ALARMS\tPRECISION\t95 %\tDELAY MEDIAN\tP90", func(row func(...any)) {
-			row(l.Labels, l.Found, l.Covered, l.Cooling, figure(l.Recall.Value), bounds(l.Recall), figure(l.RecallCovered.Value), figure(l.Precision.Value), bounds(l.Precision),
-				minutes(l.Delay.Median), minutes(l.Delay.P90))
-		})
+		t := sheet.NewTable("Labels", "Found", "In alarm", "In cool-down", "Recall", "95 %", "With running alarms", "Precision", "95 %", "Delay median", "P90")
+		t.Row(l.Labels, l.Found, l.Covered, l.Cooling, figure(l.Recall.Value), bounds(l.Recall), figure(l.RecallCovered.Value), figure(l.Precision.Value), bounds(l.Precision),
+			minutes(l.Delay.Median), minutes(l.Delay.P90))
+		out.Tables = append(out.Tables, t)
+		shares = append(shares, whisker("labels: recall", l.Recall, 1), whisker("with running alarms", l.RecallCovered, 1), whisker("precision", l.Precision, 2))
+		delays = append(delays, sheet.DelayRow{Name: "labels", Values: l.Delay.All})
 	}
+	if len(shares) > 0 {
+		out.Plots = append(out.Plots, sheet.Whiskers{Title: "What is found", X: "share", Rows: shares}, sheet.Delays{Title: "How late", Rows: delays})
+	}
+	for _, c := range r.Charts {
+		out.Plots = append(out.Plots, c)
+	}
+	return out
 }
 
-func table(b *strings.Builder, head string, rows func(row func(...any))) {
-	t := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, head)
-	rows(func(cells ...any) {
-		for i, c := range cells {
-			if i > 0 {
-				fmt.Fprint(t, "\t")
+// curves set each grade's recall, and that of the labels, against its price, with the rates as their points.
+func (r *Report) curves() []sheet.Plot {
+	const price = "alarms per key and day"
+	rules := []struct {
+		name  string
+		rates []RateReport
+	}{{r.Detector, r.Rates}, {r.NaiveRule, r.Naive}}
+	curve := func(title, x, y string, of func(*RateReport) (x float64, y Interval)) sheet.Curve {
+		c := sheet.Curve{Title: title, X: x, Y: y}
+		for _, rule := range rules {
+			line := sheet.Line{Name: rule.name}
+			for i := range rule.rates {
+				x, y := of(&rule.rates[i])
+				line.Points = append(line.Points, sheet.Point{Name: "at " + rule.rates[i].Rate, X: x, Y: y.Value, Low: y.Low, High: y.High})
 			}
-			fmt.Fprint(t, c)
+			if len(line.Points) > 0 {
+				c.Lines = append(c.Lines, line)
+			}
 		}
-		fmt.Fprintln(t)
-	})
-	_ = t.Flush() // a Builder takes everything
+		return c
+	}
+	var out []sheet.Plot
+	if r.Rates[0].Labels != nil {
+		out = append(out,
+			curve("Labels: precision against recall", "recall", "precision", func(r *RateReport) (float64, Interval) { return r.Labels.Recall.Value, r.Labels.Precision }),
+			curve("Labels: recall against alarms", price, "recall", func(r *RateReport) (float64, Interval) { return r.Background.Value, r.Labels.Recall }))
+	}
+	for i, g := range r.Rates[0].Injections {
+		out = append(out, curve("Found of "+g.Grade, price, "share found", func(r *RateReport) (float64, Interval) { return r.Background.Value, r.Injections[i].Found }))
+	}
+	return out
+}
+
+func whisker(name string, i Interval, series int) sheet.Whisker {
+	return sheet.Whisker{Name: name, Value: i.Value, Low: i.Low, High: i.High, Series: series}
 }
 
 func figure(v float64) string { return fmt.Sprintf("%.3f", v) }

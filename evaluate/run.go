@@ -40,6 +40,8 @@ type Options struct {
 	Before, After time.Duration
 	// Budget is Half or Quarter for RunBudget, over periods of which it sets alarms against budgets; empty for Run.
 	Budget string
+	// Naive asks for the naive rule beside the detector, and Charts for the candles of each key and of some of what was found and missed.
+	Naive, Charts bool
 	// Progress, when set, is told what is done.
 	Progress func(text string)
 }
@@ -111,19 +113,61 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Detector == NaiveVolume {
 		report.Detector = fmt.Sprintf("%s, bars of %v", NaiveVolume, o.Bar)
 	}
-	for _, rate := range o.Rates {
-		e.say(fmt.Sprintf("%s at %v: fitting", o.Detector, rate))
-		s, err := e.subject.tune(ctx, e, rate)
-		if err != nil {
-			return nil, fmt.Errorf("fitting %s to %v: %w", o.Detector, rate, err)
+	var naive *evaluation
+	if o.Naive {
+		if naive, err = e.beside(); err != nil {
+			return nil, err
 		}
-		one, err := e.measure(ctx, rate, s)
+		report.NaiveRule = naive.options.Detector
+	}
+	for _, rate := range o.Rates {
+		one, err := e.at(ctx, rate)
 		if err != nil {
-			return nil, fmt.Errorf("measuring %s at %v: %w", o.Detector, rate, err)
+			return nil, err
 		}
 		report.Rates = append(report.Rates, *one)
+		if naive == nil {
+			continue
+		}
+		if one.Fitted != nil {
+			rate = Rate(one.Fitted.Value)
+		}
+		if one, err = naive.at(ctx, rate); err != nil {
+			return nil, err
+		}
+		report.Naive = append(report.Naive, *one)
 	}
 	return report, nil
+}
+
+// beside is the evaluation of the naive rule on the same data.
+func (e *evaluation) beside() (*evaluation, error) {
+	s, ok := e.subject.(taskSubject)
+	if !ok {
+		return nil, fmt.Errorf("detector %s is the naive rule itself: it can stand beside a registered one only", e.options.Detector)
+	}
+	out := *e
+	out.options.Detector = NaiveVolume
+	if s.def.Input.Name == schemas.MarketTrades.Name {
+		out.options.Detector = NaivePrice
+	}
+	var err error
+	out.subject, err = subjectOf(out.options)
+	return &out, err
+}
+
+// at fits and measures at one rate.
+func (e *evaluation) at(ctx context.Context, rate Rate) (*RateReport, error) {
+	e.say(fmt.Sprintf("%s at %v: fitting", e.options.Detector, rate))
+	s, err := e.subject.tune(ctx, e, rate)
+	if err != nil {
+		return nil, fmt.Errorf("fitting %s to %v: %w", e.options.Detector, rate, err)
+	}
+	out, err := e.measure(ctx, rate, s)
+	if err != nil {
+		return nil, fmt.Errorf("measuring %s at %v: %w", e.options.Detector, rate, err)
+	}
+	return out, nil
 }
 
 func (e *evaluation) say(text string) {
@@ -165,7 +209,14 @@ func (e *evaluation) measure(ctx context.Context, rate Rate, s setup) (*RateRepo
 		}
 		all = append(all, r.members...)
 	}
-	return e.rateReport(rate, s, all, grades), nil
+	out := e.rateReport(rate, s, all, grades)
+	if e.options.Charts {
+		var err error
+		if out.Charts, err = e.charts(all, grades); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // background runs a machine over a range without injections.

@@ -48,16 +48,21 @@ func perDay(k int, days float64) Interval {
 type Delay struct {
 	Median float64 `json:"median_min"`
 	P90    float64 `json:"p90_min"`
+	// All are the single delays, ascending.
+	All []float64 `json:"all_min,omitempty"`
 }
 
 func delayOf(all []time.Duration) Delay {
 	if len(all) == 0 {
 		return Delay{}
 	}
-	s := slices.Clone(all)
-	slices.Sort(s)
-	at := func(p float64) float64 { return s[int(math.Ceil(p*float64(len(s))))-1].Minutes() }
-	return Delay{Median: at(0.5), P90: at(0.9)}
+	minutes := make([]float64, len(all))
+	for i, d := range all {
+		minutes[i] = d.Minutes()
+	}
+	slices.Sort(minutes)
+	at := func(p float64) float64 { return minutes[int(math.Ceil(p*float64(len(minutes))))-1] }
+	return Delay{Median: at(0.5), P90: at(0.9), All: minutes}
 }
 
 func median(all []float64) float64 {

@@ -13,12 +13,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tapewatch/tapewatch/evaluate/sheet"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
 
-// A Result prints itself as plain tables; as JSON it holds the same figures.
-type Result interface{ Write(w io.Writer) error }
+// A Result shows itself as a sheet of tables and plots; as JSON it holds the same figures.
+type Result interface{ Sheet() *sheet.Sheet }
 
 // A study judges one detector whose input is not candles, on the files that it knows how to read.
 type study func(ctx context.Context, o StudyOptions) (Result, error)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tapewatch/tapewatch/evaluate/sheet"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -348,25 +348,34 @@ func (p *player) tryWhale(saved any, at schemas.Time, ahead []movement, g whaleG
 	return delay, medium, told, nil
 }
 
-// Write prints the report as plain tables.
-func (r *WhaleReport) Write(w io.Writer) error {
-	var b strings.Builder
+// Sheet shows the report.
+func (r *WhaleReport) Sheet() *sheet.Sheet {
 	s := &r.Shape
-	fmt.Fprintf(&b, "whale_movement; real blocks: %d token transfers in %d s (%d ends labelled, %d to an exchange, %d from one), %d of them dollars, largest %.2f;\n",
-		s.Transfers, s.Seconds, s.Labelled, s.ToExchange, s.FromExchange, s.Dollars, s.Largest)
-	fmt.Fprintf(&b, "ln(USD) has mean %.2f and deviation %.2f: %.0f a day of $%d or more, %.0f of a million\n", s.LogMean, s.LogSD, s.PerDay, feedMinimum, s.Millions)
+	out := &sheet.Sheet{
+		Title: "whale_movement",
+		Lead: fmt.Sprintf("real blocks: %d token transfers in %d s (%d ends labelled, %d to an exchange, %d from one), %d of them dollars, largest %.2f;\n"+
+			"ln(USD) has mean %.2f and deviation %.2f: %.0f a day of $%d or more, %.0f of a million",
+			s.Transfers, s.Seconds, s.Labelled, s.ToExchange, s.FromExchange, s.Dollars, s.Largest, s.LogMean, s.LogSD, s.PerDay, feedMinimum, s.Millions),
+	}
 	for _, a := range r.Assets {
-		fmt.Fprintf(&b, "\n%s asset, %.0f transfers a day, %d days; medium and above %.2f a day (%s)\n", a.Asset, a.PerDay, a.Days, a.Medium.Value, bounds(a.Medium))
-		table(&b, "EVENTS/DAY\tLOW\tMEDIUM\tHIGH\tCRITICAL", func(row func(...any)) {
-			row("transfers", figure(a.Transfers[0]), figure(a.Transfers[1]), figure(a.Transfers[2]), figure(a.Transfers[3]))
-			row("net flows", figure(a.Flows[0]), figure(a.Flows[1]), figure(a.Flows[2]), figure(a.Flows[3]))
-		})
-		table(&b, "INJECTED\tUSD\tN\tBUSY\tMEDIUM+\t95 %\tANY EVENT\tDELAY MEDIAN\tP90", func(row func(...any)) {
-			for _, g := range a.Grades {
-				row(g.Grade, fmt.Sprintf("%.1fM", g.USD/1e6), g.N, g.Busy, figure(g.Found.Value), bounds(g.Found), figure(g.Any.Value), minutes(g.Delay.Median), minutes(g.Delay.P90))
+		events := sheet.NewTable("Events/day", "Low", "Medium", "High", "Critical")
+		events.Row("transfers", figure(a.Transfers[0]), figure(a.Transfers[1]), figure(a.Transfers[2]), figure(a.Transfers[3]))
+		events.Row("net flows", figure(a.Flows[0]), figure(a.Flows[1]), figure(a.Flows[2]), figure(a.Flows[3]))
+		injected := sheet.NewTable("Injected", "USD", "N", "Busy", "Medium+", "95 %", "Any event", "Delay median", "P90")
+		shares, late := sheet.Whiskers{Title: a.Asset + ": found as medium or above", X: "share"}, sheet.Delays{Title: a.Asset + ": how late"}
+		for _, g := range a.Grades {
+			injected.Row(g.Grade, fmt.Sprintf("%.1fM", g.USD/1e6), g.N, g.Busy, figure(g.Found.Value), bounds(g.Found), figure(g.Any.Value), minutes(g.Delay.Median),
+				minutes(g.Delay.P90))
+			shares.Rows = append(shares.Rows, whisker(g.Grade, g.Found, 0))
+			if len(g.Delay.All) > 0 {
+				late.Rows = append(late.Rows, sheet.DelayRow{Name: g.Grade, Values: g.Delay.All})
 			}
+		}
+		out.Parts = append(out.Parts, sheet.Part{
+			Title:  a.Asset + " asset",
+			Note:   fmt.Sprintf("%.0f transfers a day, %d days; medium and above %.2f a day (%s)", a.PerDay, a.Days, a.Medium.Value, bounds(a.Medium)),
+			Tables: []*sheet.Table{events, injected}, Plots: []sheet.Plot{shares, late},
 		})
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return out
 }

@@ -23,7 +23,7 @@ func TestWhaleStudy(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	if err := result.Write(&b); err != nil {
+	if err := result.Sheet().Text(&b); err != nil {
 		t.Fatal(err)
 	}
 	t.Log("\n" + b.String())

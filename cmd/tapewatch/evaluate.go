@@ -1,14 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/tapewatch/tapewatch/evaluate"
 	"github.com/tapewatch/tapewatch/evaluate/nab"
+	"github.com/tapewatch/tapewatch/evaluate/sheet"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
 
@@ -26,13 +35,15 @@ correlation_breakdown minute candles of several instruments; exchange_outage tho
 liquidity_drop a capture of Binance's USD-margined futures;
 whale_movement takes token transfers of real blocks, which shape a made-up background, and address labels.
 
+With --html the tables, and plots of what they say, are written into one file that needs no other.
+
 With --nab the volume engine is scored on the series of the Numenta Anomaly Benchmark in that folder instead.`
 
 // evaluateFlags are the flags as they were given.
 type evaluateFlags struct {
 	data             []string
 	fit, test, rates string
-	nab              string
+	nab, html        string
 }
 
 func newEvaluate(a *app) *cobra.Command {
@@ -43,29 +54,22 @@ func newEvaluate(a *app) *cobra.Command {
 		Example: "tapewatch evaluate --detector price_anomaly --inject --rate shipped,1/day \\\n" +
 			"  --data BTCUSD_2018.csv.gz,BTCUSD_2019H1.csv.gz --fit 2018-01-01..2019-01-01 --test 2019-01-01..2019-07-01",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.nab != "" {
-				return a.evaluateNAB(f.nab)
-			}
-			if err := a.load(cmd); err != nil {
+			if err := f.checkHTML(); err != nil {
 				return err
 			}
-			if o.Budget == "" && evaluate.HasStudy(o.Detector) {
-				return a.study(cmd.Context(), f, o)
-			}
-			if err := f.parse(a, &o); err != nil {
-				return err
-			}
-			if o.Budget != "" {
-				return a.budget(cmd.Context(), o)
-			}
-			report, err := evaluate.Run(cmd.Context(), o)
+			result, err := a.evaluate(cmd, f, o)
 			if err != nil {
 				return err
 			}
-			if a.output == "table" {
-				return report.Write(a.stdout)
+			if f.html != "" {
+				if err := f.writeHTML(cmd, result, o); err != nil {
+					return err
+				}
 			}
-			return a.print(listing{data: report})
+			if a.output == "table" {
+				return result.Sheet().Text(a.stdout)
+			}
+			return a.print(listing{data: result})
 		},
 	}
 	flags := cmd.Flags()
@@ -91,6 +95,8 @@ func newEvaluate(a *app) *cobra.Command {
 	flags.DurationVar(&o.After, "after", 15*time.Minute, "how long after its onset an alarm finds a label")
 	flags.StringVar(&o.Budget, "budget", "", "set the alarms of each key and leg against its budget, by half or quarter of a year")
 	flags.StringVar(&f.nab, "nab", "", "folder with NAB's data and labels: score the volume engine on it")
+	flags.BoolVar(&o.Naive, "naive", false, "measure the naive rule beside it, fitted to the alarms that the detector has on the fit range")
+	flags.StringVar(&f.html, "html", "", "write the tables, with plots, to this file, which needs no other")
 	return cmd
 }
 
@@ -121,6 +127,7 @@ func (f *evaluateFlags) parse(a *app, o *evaluate.Options) error {
 		}
 		o.Config = b.ConfigJSON
 	}
+	o.Charts = f.html != ""
 	if !a.quiet {
 		o.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
 	}
@@ -130,45 +137,105 @@ func (f *evaluateFlags) parse(a *app, o *evaluate.Options) error {
 	return nil
 }
 
+// evaluate runs what the flags ask for.
+func (a *app) evaluate(cmd *cobra.Command, f evaluateFlags, o evaluate.Options) (evaluate.Result, error) {
+	if f.nab != "" {
+		return nab.Run(f.nab)
+	}
+	if err := a.load(cmd); err != nil {
+		return nil, err
+	}
+	if o.Budget == "" && evaluate.HasStudy(o.Detector) {
+		return a.study(cmd.Context(), f, o)
+	}
+	if err := f.parse(a, &o); err != nil {
+		return nil, err
+	}
+	if o.Budget != "" {
+		return evaluate.RunBudget(cmd.Context(), o)
+	}
+	return evaluate.Run(cmd.Context(), o)
+}
+
 // study judges a detector whose input is not candles.
-func (a *app) study(ctx context.Context, f evaluateFlags, o evaluate.Options) error {
+func (a *app) study(ctx context.Context, f evaluateFlags, o evaluate.Options) (evaluate.Result, error) {
 	if len(f.data) == 0 {
-		return usage("flag --data is empty: it must name at least one file")
+		return nil, usage("flag --data is empty: it must name at least one file")
 	}
 	b, err := a.settings.processor(o.Detector)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	result, err := evaluate.RunStudy(ctx, evaluate.StudyOptions{Detector: o.Detector, Config: b.ConfigJSON, Data: f.data, Labels: o.Labels, Seed: o.Seed})
-	if err != nil {
-		return err
-	}
-	if a.output == "table" {
-		return result.Write(a.stdout)
-	}
-	return a.print(listing{data: result})
+	return evaluate.RunStudy(ctx, evaluate.StudyOptions{Detector: o.Detector, Config: b.ConfigJSON, Data: f.data, Labels: o.Labels, Seed: o.Seed})
 }
 
-// budget sets alarms against budgets.
-func (a *app) budget(ctx context.Context, o evaluate.Options) error {
-	result, err := evaluate.RunBudget(ctx, o)
-	if err != nil {
-		return err
+// checkHTML refuses a file that could not be written, before an hour of work for it.
+func (f *evaluateFlags) checkHTML() error {
+	if f.html == "" {
+		return nil
 	}
-	if a.output == "table" {
-		return result.Write(a.stdout)
+	dir := filepath.Dir(f.html)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return usage("flag --html is %q: %s must be a folder", f.html, dir)
 	}
-	return a.print(listing{data: result})
+	return nil
 }
 
-// evaluateNAB scores the volume engine on a folder of NAB.
-func (a *app) evaluateNAB(dir string) error {
-	result, err := nab.Run(dir)
-	if err != nil {
+// writeHTML writes the result as a page, with what was run at its head.
+func (f *evaluateFlags) writeHTML(cmd *cobra.Command, result evaluate.Result, o evaluate.Options) error {
+	page := result.Sheet()
+	b := thisBuild()
+	page.Facts = []sheet.Fact{{Name: "command", Value: commandLine(cmd)}}
+	for _, fact := range []sheet.Fact{
+		{Name: "data", Value: strings.Join(f.data, ", ") + f.nab},
+		{Name: "labels", Value: o.Labels},
+		{Name: "fit range", Value: f.fit},
+		{Name: "test range", Value: f.test},
+		{Name: "seed", Value: strconv.FormatUint(o.Seed, 10)},
+		{Name: "version", Value: strings.TrimSpace(b.Version + " " + b.Revision)},
+	} {
+		if fact.Value != "" {
+			page.Facts = append(page.Facts, fact)
+		}
+	}
+	var text bytes.Buffer
+	if err := page.HTML(&text); err != nil {
 		return err
 	}
-	if a.output == "table" {
-		return result.Write(a.stdout)
+	if err := os.WriteFile(f.html, text.Bytes(), 0o644); err != nil { //nolint:gosec // a report is for everyone
+		return fmt.Errorf("writing the report: %w", err)
 	}
-	return a.print(listing{data: result})
+	return nil
+}
+
+// plainWord is what a shell takes as it is.
+var plainWord = regexp.MustCompile(`^[-A-Za-z0-9_=.,:/+@%]+$`)
+
+// quote writes a word as a shell reads it.
+func quote(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// commandLine is the command with the flags that were given, and of the settings those of processors: others may hold secrets.
+func commandLine(cmd *cobra.Command) string {
+	words := []string{cmd.CommandPath()}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = []string{strings.Join(list.GetSlice(), ",")}
+			if f.Name == "set" {
+				values = slices.DeleteFunc(list.GetSlice(), func(s string) bool { return !strings.HasPrefix(s, "processors.") })
+			}
+		}
+		if cmd.InheritedFlags().Lookup(f.Name) != nil && f.Name != "set" {
+			return
+		}
+		for _, v := range values {
+			words = append(words, quote("--"+f.Name+"="+v))
+		}
+	})
+	return strings.Join(words, " ")
 }

@@ -84,7 +84,7 @@ func TestVolumeEngine(t *testing.T) {
 		}
 	}
 	var text strings.Builder
-	if err := r.Write(&text); err != nil || !strings.Contains(text.String(), "standard") {
+	if err := r.Sheet().Text(&text); err != nil || !strings.Contains(text.String(), "standard") {
 		t.Errorf("the table is %q, error %v", text.String(), err)
 	}
 	t.Log("\n" + text.String())

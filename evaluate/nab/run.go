@@ -2,8 +2,8 @@ package nab
 
 import (
 	"fmt"
-	"io"
-	"text/tabwriter"
+
+	"github.com/tapewatch/tapewatch/evaluate/sheet"
 )
 
 // A Result is the score of the volume engine.
@@ -81,17 +81,15 @@ func (s *dataset) alarms(with settings) ([]int, error) {
 	return out, nil
 }
 
-// Write prints the result as plain tables.
-func (r *Result) Write(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "SERIES\tWINDOWS\tFOUND\tFALSE ALARMS\tSTANDARD")
+// Sheet shows the result.
+func (r *Result) Sheet() *sheet.Sheet {
+	series := sheet.NewTable("Series", "Windows", "Found", "False alarms", "Standard")
 	for _, s := range r.Series {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.1f\n", s.Series, s.Windows, s.Found, s.False, s.Score)
+		series.Row(s.Series, s.Windows, s.Found, s.False, fmt.Sprintf("%.1f", s.Score))
 	}
-	fmt.Fprintln(t, "\t\t\t\t")
-	fmt.Fprintln(t, "PROFILE\tSCORE\t\t\t")
+	profiles := sheet.NewTable("Profile", "Score")
 	for _, p := range r.Profiles {
-		fmt.Fprintf(t, "%s\t%.1f\t\t\t\n", p.Profile, p.Score)
+		profiles.Row(p.Profile, fmt.Sprintf("%.1f", p.Score))
 	}
-	return t.Flush()
+	return &sheet.Sheet{Title: "volume engine on NAB", Parts: []sheet.Part{{Tables: []*sheet.Table{series}}, {Tables: []*sheet.Table{profiles}}}}
 }
