@@ -22,9 +22,9 @@ type rangeFlags struct {
 	partition int32
 }
 
-func (r *rangeFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&r.from, "from", "beginning", "where to begin: "+positionHelp)
-	cmd.Flags().StringVar(&r.to, "to", "end", "where to end, exclusive: "+positionHelp)
+func (r *rangeFlags) register(cmd *cobra.Command, help string) {
+	cmd.Flags().StringVar(&r.from, "from", "beginning", "where to begin: "+help)
+	cmd.Flags().StringVar(&r.to, "to", "end", "where to end, exclusive: "+help)
 	cmd.Flags().Int32VarP(&r.partition, "partition", "p", -1, "only this partition; -1 all")
 }
 
@@ -65,7 +65,7 @@ func newDump(a *app) *cobra.Command {
 			return a.dump(cmd.Context(), topic, r, out)
 		},
 	}
-	r.register(cmd)
+	r.register(cmd, positionHelp)
 	cmd.Flags().StringVar(&out, "out", "-", "file to write")
 	return cmd
 }

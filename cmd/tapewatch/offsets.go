@@ -20,7 +20,11 @@ type position struct {
 	when   time.Time
 }
 
-const positionHelp = "beginning, end, an offset, -N (N before the end), @2026-01-02T03:04:05Z or @-1h"
+// Times are those of publication: Kafka finds no others.
+const (
+	stretchHelp  = "beginning, end, an offset, or a time of publication: 2026-01-02, 2026-01-02T03:04:05Z or @-1h"
+	positionHelp = stretchHelp + "; or -N, N before the end"
+)
 
 // parsePosition reads a position; now is what @-1h counts from.
 func parsePosition(text string, now time.Time) (position, error) {
@@ -33,13 +37,11 @@ func parsePosition(text string, now time.Time) (position, error) {
 			return position{}, usage("position %q: it must be like @-1h: %w", text, err)
 		}
 		return position{when: now.Add(-d)}, nil
-	case strings.HasPrefix(text, "@"):
-		for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", time.DateOnly} {
-			if t, err := time.Parse(layout, text[1:]); err == nil {
-				return position{when: t}, nil
-			}
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", time.DateOnly} {
+		if t, err := time.Parse(layout, strings.TrimPrefix(text, "@")); err == nil {
+			return position{when: t}, nil
 		}
-		return position{}, usage("position %q: it must be like @2026-01-02T03:04:05Z", text)
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {

@@ -82,10 +82,15 @@ func (p *progress) line() string {
 
 // done ends the showing and prints the last line.
 func (p *progress) done() {
+	p.end()
+	fmt.Fprintln(p.out, p.line())
+}
+
+// end ends the showing, for a command that prints a summary of its own.
+func (p *progress) end() {
 	close(p.stop)
 	<-p.stopped
 	if p.bar != nil {
 		_ = p.bar.Finish() // as above
 	}
-	fmt.Fprintln(p.out, p.line())
 }

@@ -38,7 +38,7 @@ func newReconcile(a *app) *cobra.Command {
 			return a.reconcile(cmd.Context(), names, f)
 		},
 	}
-	f.rangeFlags.register(cmd)
+	f.rangeFlags.register(cmd, stretchHelp)
 	f.historyFlags.register(cmd)
 	cmd.Flags().IntVar(&f.parallel, "parallel", 0, "partitions at a time; 0 means one per core")
 	return cmd

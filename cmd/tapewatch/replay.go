@@ -48,7 +48,7 @@ func newReplay(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&f.processor, "processor", "", "processor to run")
 	cmd.Flags().StringVar(&f.in, "in", "", "file to read (.jsonl or .tape.zst, - for .jsonl on standard input) in place of the topic")
 	cmd.Flags().StringVar(&f.topic, "topic", "", "topic to read, the processor's input; with --in another topic of the file, from which the stages in between are run too")
-	f.rangeFlags.register(cmd)
+	f.rangeFlags.register(cmd, stretchHelp)
 	f.historyFlags.register(cmd)
 	cmd.Flags().StringVar(&f.out, "out", "-", "file of outputs, - for standard output")
 	cmd.Flags().StringVar(&f.letters, "letters", "", "file of the records that the processor refuses")
@@ -94,7 +94,7 @@ func (a *app) replay(ctx context.Context, f replayFlags) (err error) {
 		}
 		return writer.Write(o)
 	})
-	seen.done()
+	seen.end()
 	if err := errors.Join(err, writer.Flush()); err != nil {
 		return err
 	}
@@ -105,14 +105,29 @@ func (a *app) replay(ctx context.Context, f replayFlags) (err error) {
 	if refusal != "" {
 		fmt.Fprintln(a.stderr, refusal)
 	}
-	if f.in != "" && len(summaries) > 0 && summaries[0].Total.Records == 0 {
-		topic := f.topic
-		if topic == "" {
-			topic = bound.Input.Name
-		}
-		fmt.Fprintf(a.stderr, "%s has no record of %s\n", f.in, topic)
+	if len(summaries) > 0 && summaries[0].Total.Records == 0 {
+		a.nothing(f, bound)
 	}
 	return err
+}
+
+// nothing says why there was nothing to replay.
+func (a *app) nothing(f replayFlags, b *processor.Bound) {
+	topic := b.Input.Name
+	switch {
+	case f.in != "" && f.topic != "":
+		fmt.Fprintf(a.stderr, "%s has no record of %s\n", f.in, f.topic)
+	case f.in != "":
+		fmt.Fprintf(a.stderr, "%s has no record of %s\n", f.in, topic)
+	case f.from != "beginning" || f.to != "end":
+		fmt.Fprintf(a.stderr, "%s has no record from %s to %s: times are those of publication, which for what was ingested later are not those of the events\n", topic, f.from, f.to)
+	default:
+		fmt.Fprintf(a.stderr, "%s is empty", topic)
+		if i := slices.IndexFunc(processor.All(), func(d *processor.Definition) bool { return d.Output.Name == topic }); i >= 0 {
+			fmt.Fprintf(a.stderr, ": `tapewatch stage %s` writes it", processor.All()[i].Name)
+		}
+		fmt.Fprintln(a.stderr)
+	}
 }
 
 // runReplay runs the processor alone, or behind the stages that lead from the file's topic to its input.
@@ -186,7 +201,7 @@ func (a *app) replaySource(f replayFlags, b *processor.Bound) (replay.Source, er
 		return a.replayFile(f)
 	}
 	if f.topic != "" && f.topic != b.Input.Name && f.topic != a.settings.Kafka.Topic(b.Input.Name) {
-		return nil, usage("flag --topic is %s: it must be %s, the input of %s", f.topic, b.Input.Name, b.Name)
+		return nil, usage("flag --topic is %s: it must be %s, the input of %s; the stages in between are run from a file only (`tapewatch dump %s`, then --in)", f.topic, b.Input.Name, b.Name, f.topic)
 	}
 	r, err := f.topicRange()
 	if err != nil {
@@ -211,7 +226,7 @@ func (f *rangeFlags) topicRange() (r replay.TopicRange, err error) {
 		return r, err
 	}
 	if from.back > 0 || to.back > 0 || from.at == "end" || to.at == "beginning" {
-		return r, usage("flags --from and --to: they must be beginning, end, an offset or a time")
+		return r, usage("flags --from and --to are %s and %s: they must be %s", f.from, f.to, stretchHelp)
 	}
 	r.FromOffset, r.ToOffset, r.FromTime, r.ToTime = from.offset, to.offset, recordTime(from.when), recordTime(to.when)
 	return r, nil

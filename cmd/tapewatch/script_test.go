@@ -110,18 +110,18 @@ func freePort() (string, error) {
 	return port, errors.Join(err, l.Close())
 }
 
-// until COMMAND... runs a command until it succeeds, for 20 s at most.
+// until COMMAND... runs a command until it succeeds, for a minute at most.
 func until(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: until COMMAND...")
 	}
 	var err error
-	for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(100 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(100 * time.Millisecond) {
 		if err = ts.Exec(args[0], args[1:]...); err == nil {
 			return
 		}
 	}
-	ts.Fatalf("%v did not succeed in 20 s: %v", args, err)
+	ts.Fatalf("%v did not succeed in a minute: %v", args, err)
 }
 
 // website serves a folder of the script over HTTP and puts its address into WWW: `website FOLDER`.

@@ -1,5 +1,5 @@
-// Package series holds running statistics of one series: exponentially weighted moments, small windows and a
-// ring of bars. All are deterministic on every machine, of constant size, and free of allocation after they are made. None is
+// Package series holds running statistics of one series: exponentially weighted moments and small
+// windows. Both are deterministic on every machine, of constant size, and free of allocation after they are made. None is
 // safe for concurrent use. RestoreState never panics and leaves the receiver as it was when it fails.
 package series
 

@@ -291,6 +291,7 @@ func checkStretches(t *testing.T, c cluster.Config, stretches int) {
 			without++
 		}
 	}
+	t.Logf("%d events in %d records; %d stretches exact, %d of them differ without what the group recorded", len(h.live), h.ends[0]+h.ends[1], stretches, without)
 	if without < stretches-1 {
 		t.Errorf("%d of %d stretches differ without the recorded state and configuration: nearly all must", without, stretches)
 	}
