@@ -101,6 +101,7 @@ func newTrial(t testing.TB, o *oracle, p plan, frontURL func(*Server) string) *t
 		o.market.amend(spec)
 	}
 	decoder := spec.NewDecoder
+	spec.Grace = plenty // the first message may be a while in coming
 	spec.NewDecoder = func() venue.Decoder { return counting{decoder(), tr} }
 	server.opt.Begin = len(spec.Gets)
 	for _, c := range spec.Connections {

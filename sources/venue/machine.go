@@ -59,6 +59,9 @@ var _ feed.Machine = (*Machine)(nil)
 func NewMachine(spec *Spec, cfg Config, p sources.Publisher, metrics *sources.Metrics, log *slog.Logger, hands Hands) (*Machine, error) {
 	clock := feed.DefaultClock()
 	clock.Delay = cfg.TickDelay
+	if spec.Grace > 0 {
+		clock.Grace = spec.Grace
+	}
 	name := cfg.Name
 	if name == "" {
 		name = spec.SourceName()

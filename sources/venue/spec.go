@@ -59,6 +59,10 @@ type Spec struct {
 	// Contracts says that an instrument's quantities count contracts, so that they mean nothing before its Listing is known.
 	Contracts func(symbol string) bool
 
+	// Grace is how long the venue's first time is waited for, before the source runs on the receipt clock; 0 is the usual. A venue
+	// that plays a recording has times of long ago: what comes behind such a start would be late for good.
+	Grace time.Duration
+
 	// Connections are what a live run dials; Gets what it asks for by HTTP.
 	Connections []Connection
 	Gets        []Get
