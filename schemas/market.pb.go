@@ -479,7 +479,10 @@ type BookSnapshot struct {
 	// How many levels a side the source keeps; levels beyond are unknown, not empty.
 	Depth uint32 `protobuf:"varint,4,opt,name=depth,proto3" json:"depth,omitempty"`
 	// How many updates were folded into this snapshot since the last one.
-	Updates       uint32 `protobuf:"varint,5,opt,name=updates,proto3" json:"updates,omitempty"`
+	Updates uint32 `protobuf:"varint,5,opt,name=updates,proto3" json:"updates,omitempty"`
+	// Depth of the whole book that the source keeps, not of the levels above; narrowest first. Empty when a side is, or when the
+	// source does not count it.
+	Bands         []*DepthBand `protobuf:"bytes,6,rep,name=bands,proto3" json:"bands,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -549,6 +552,94 @@ func (x *BookSnapshot) GetUpdates() uint32 {
 	return 0
 }
 
+func (x *BookSnapshot) GetBands() []*DepthBand {
+	if x != nil {
+		return x.Bands
+	}
+	return nil
+}
+
+// What stands within a distance of the mid price (best bid + best ask) / 2. A price at the limit itself counts.
+type DepthBand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The distance, in basis points of the mid: 100 for 1 %.
+	BasisPoints uint32 `protobuf:"varint,1,opt,name=basis_points,json=basisPoints,proto3" json:"basis_points,omitempty"`
+	// Sums over the levels of a side, in units of base.
+	BidQuantity *Decimal `protobuf:"bytes,2,opt,name=bid_quantity,json=bidQuantity,proto3" json:"bid_quantity,omitempty"`
+	AskQuantity *Decimal `protobuf:"bytes,3,opt,name=ask_quantity,json=askQuantity,proto3" json:"ask_quantity,omitempty"`
+	// Whether all of the band is known on a side. Where it is not, the venue's book goes on beyond what the source knows of it,
+	// and the quantity is a lower bound.
+	BidComplete   bool `protobuf:"varint,4,opt,name=bid_complete,json=bidComplete,proto3" json:"bid_complete,omitempty"`
+	AskComplete   bool `protobuf:"varint,5,opt,name=ask_complete,json=askComplete,proto3" json:"ask_complete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepthBand) Reset() {
+	*x = DepthBand{}
+	mi := &file_tapewatch_v1_market_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepthBand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepthBand) ProtoMessage() {}
+
+func (x *DepthBand) ProtoReflect() protoreflect.Message {
+	mi := &file_tapewatch_v1_market_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepthBand.ProtoReflect.Descriptor instead.
+func (*DepthBand) Descriptor() ([]byte, []int) {
+	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DepthBand) GetBasisPoints() uint32 {
+	if x != nil {
+		return x.BasisPoints
+	}
+	return 0
+}
+
+func (x *DepthBand) GetBidQuantity() *Decimal {
+	if x != nil {
+		return x.BidQuantity
+	}
+	return nil
+}
+
+func (x *DepthBand) GetAskQuantity() *Decimal {
+	if x != nil {
+		return x.AskQuantity
+	}
+	return nil
+}
+
+func (x *DepthBand) GetBidComplete() bool {
+	if x != nil {
+		return x.BidComplete
+	}
+	return false
+}
+
+func (x *DepthBand) GetAskComplete() bool {
+	if x != nil {
+		return x.AskComplete
+	}
+	return false
+}
+
 // Open, high, low, close and volume of one interval [start, end).
 type Bar struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -584,7 +675,7 @@ type Bar struct {
 
 func (x *Bar) Reset() {
 	*x = Bar{}
-	mi := &file_tapewatch_v1_market_proto_msgTypes[4]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +687,7 @@ func (x *Bar) String() string {
 func (*Bar) ProtoMessage() {}
 
 func (x *Bar) ProtoReflect() protoreflect.Message {
-	mi := &file_tapewatch_v1_market_proto_msgTypes[4]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +700,7 @@ func (x *Bar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bar.ProtoReflect.Descriptor instead.
 func (*Bar) Descriptor() ([]byte, []int) {
-	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{4}
+	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Bar) GetMeta() *Meta {
@@ -738,7 +829,7 @@ type Funding struct {
 
 func (x *Funding) Reset() {
 	*x = Funding{}
-	mi := &file_tapewatch_v1_market_proto_msgTypes[5]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +841,7 @@ func (x *Funding) String() string {
 func (*Funding) ProtoMessage() {}
 
 func (x *Funding) ProtoReflect() protoreflect.Message {
-	mi := &file_tapewatch_v1_market_proto_msgTypes[5]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +854,7 @@ func (x *Funding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Funding.ProtoReflect.Descriptor instead.
 func (*Funding) Descriptor() ([]byte, []int) {
-	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{5}
+	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Funding) GetMeta() *Meta {
@@ -831,7 +922,7 @@ type OpenInterest struct {
 
 func (x *OpenInterest) Reset() {
 	*x = OpenInterest{}
-	mi := &file_tapewatch_v1_market_proto_msgTypes[6]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +934,7 @@ func (x *OpenInterest) String() string {
 func (*OpenInterest) ProtoMessage() {}
 
 func (x *OpenInterest) ProtoReflect() protoreflect.Message {
-	mi := &file_tapewatch_v1_market_proto_msgTypes[6]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +947,7 @@ func (x *OpenInterest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenInterest.ProtoReflect.Descriptor instead.
 func (*OpenInterest) Descriptor() ([]byte, []int) {
-	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{6}
+	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *OpenInterest) GetMeta() *Meta {
@@ -918,7 +1009,7 @@ type Liquidation struct {
 
 func (x *Liquidation) Reset() {
 	*x = Liquidation{}
-	mi := &file_tapewatch_v1_market_proto_msgTypes[7]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1021,7 @@ func (x *Liquidation) String() string {
 func (*Liquidation) ProtoMessage() {}
 
 func (x *Liquidation) ProtoReflect() protoreflect.Message {
-	mi := &file_tapewatch_v1_market_proto_msgTypes[7]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1034,7 @@ func (x *Liquidation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Liquidation.ProtoReflect.Descriptor instead.
 func (*Liquidation) Descriptor() ([]byte, []int) {
-	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{7}
+	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Liquidation) GetMeta() *Meta {
@@ -1019,7 +1110,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_tapewatch_v1_market_proto_msgTypes[8]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1122,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_tapewatch_v1_market_proto_msgTypes[8]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1135,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{8}
+	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Mark) GetMeta() *Meta {
@@ -1118,7 +1209,7 @@ type OptionQuote struct {
 
 func (x *OptionQuote) Reset() {
 	*x = OptionQuote{}
-	mi := &file_tapewatch_v1_market_proto_msgTypes[9]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1221,7 @@ func (x *OptionQuote) String() string {
 func (*OptionQuote) ProtoMessage() {}
 
 func (x *OptionQuote) ProtoReflect() protoreflect.Message {
-	mi := &file_tapewatch_v1_market_proto_msgTypes[9]
+	mi := &file_tapewatch_v1_market_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1234,7 @@ func (x *OptionQuote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OptionQuote.ProtoReflect.Descriptor instead.
 func (*OptionQuote) Descriptor() ([]byte, []int) {
-	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{9}
+	return file_tapewatch_v1_market_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OptionQuote) GetMeta() *Meta {
@@ -1301,13 +1392,20 @@ const file_tapewatch_v1_market_proto_rawDesc = "" +
 	"\x04pair\x18\x06 \x01(\tR\x04pair\"g\n" +
 	"\x05Level\x12+\n" +
 	"\x05price\x18\x01 \x01(\v2\x15.tapewatch.v1.DecimalR\x05price\x121\n" +
-	"\bquantity\x18\x02 \x01(\v2\x15.tapewatch.v1.DecimalR\bquantity\"\xb8\x01\n" +
+	"\bquantity\x18\x02 \x01(\v2\x15.tapewatch.v1.DecimalR\bquantity\"\xe7\x01\n" +
 	"\fBookSnapshot\x12&\n" +
 	"\x04meta\x18\x01 \x01(\v2\x12.tapewatch.v1.MetaR\x04meta\x12'\n" +
 	"\x04bids\x18\x02 \x03(\v2\x13.tapewatch.v1.LevelR\x04bids\x12'\n" +
 	"\x04asks\x18\x03 \x03(\v2\x13.tapewatch.v1.LevelR\x04asks\x12\x14\n" +
 	"\x05depth\x18\x04 \x01(\rR\x05depth\x12\x18\n" +
-	"\aupdates\x18\x05 \x01(\rR\aupdates\"\xad\x04\n" +
+	"\aupdates\x18\x05 \x01(\rR\aupdates\x12-\n" +
+	"\x05bands\x18\x06 \x03(\v2\x17.tapewatch.v1.DepthBandR\x05bands\"\xe8\x01\n" +
+	"\tDepthBand\x12!\n" +
+	"\fbasis_points\x18\x01 \x01(\rR\vbasisPoints\x128\n" +
+	"\fbid_quantity\x18\x02 \x01(\v2\x15.tapewatch.v1.DecimalR\vbidQuantity\x128\n" +
+	"\fask_quantity\x18\x03 \x01(\v2\x15.tapewatch.v1.DecimalR\vaskQuantity\x12!\n" +
+	"\fbid_complete\x18\x04 \x01(\bR\vbidComplete\x12!\n" +
+	"\fask_complete\x18\x05 \x01(\bR\vaskComplete\"\xad\x04\n" +
 	"\x03Bar\x12&\n" +
 	"\x04meta\x18\x01 \x01(\v2\x12.tapewatch.v1.MetaR\x04meta\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x10R\x05start\x12\x10\n" +
@@ -1431,7 +1529,7 @@ func file_tapewatch_v1_market_proto_rawDescGZIP() []byte {
 }
 
 var file_tapewatch_v1_market_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tapewatch_v1_market_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_tapewatch_v1_market_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_tapewatch_v1_market_proto_goTypes = []any{
 	(OffBook)(0),         // 0: tapewatch.v1.OffBook
 	(FundingKind)(0),     // 1: tapewatch.v1.FundingKind
@@ -1441,72 +1539,76 @@ var file_tapewatch_v1_market_proto_goTypes = []any{
 	(*Quote)(nil),        // 5: tapewatch.v1.Quote
 	(*Level)(nil),        // 6: tapewatch.v1.Level
 	(*BookSnapshot)(nil), // 7: tapewatch.v1.BookSnapshot
-	(*Bar)(nil),          // 8: tapewatch.v1.Bar
-	(*Funding)(nil),      // 9: tapewatch.v1.Funding
-	(*OpenInterest)(nil), // 10: tapewatch.v1.OpenInterest
-	(*Liquidation)(nil),  // 11: tapewatch.v1.Liquidation
-	(*Mark)(nil),         // 12: tapewatch.v1.Mark
-	(*OptionQuote)(nil),  // 13: tapewatch.v1.OptionQuote
-	(*Meta)(nil),         // 14: tapewatch.v1.Meta
-	(*Decimal)(nil),      // 15: tapewatch.v1.Decimal
-	(Side)(0),            // 16: tapewatch.v1.Side
+	(*DepthBand)(nil),    // 8: tapewatch.v1.DepthBand
+	(*Bar)(nil),          // 9: tapewatch.v1.Bar
+	(*Funding)(nil),      // 10: tapewatch.v1.Funding
+	(*OpenInterest)(nil), // 11: tapewatch.v1.OpenInterest
+	(*Liquidation)(nil),  // 12: tapewatch.v1.Liquidation
+	(*Mark)(nil),         // 13: tapewatch.v1.Mark
+	(*OptionQuote)(nil),  // 14: tapewatch.v1.OptionQuote
+	(*Meta)(nil),         // 15: tapewatch.v1.Meta
+	(*Decimal)(nil),      // 16: tapewatch.v1.Decimal
+	(Side)(0),            // 17: tapewatch.v1.Side
 }
 var file_tapewatch_v1_market_proto_depIdxs = []int32{
-	14, // 0: tapewatch.v1.Trade.meta:type_name -> tapewatch.v1.Meta
-	15, // 1: tapewatch.v1.Trade.price:type_name -> tapewatch.v1.Decimal
-	15, // 2: tapewatch.v1.Trade.quantity:type_name -> tapewatch.v1.Decimal
-	16, // 3: tapewatch.v1.Trade.taker_side:type_name -> tapewatch.v1.Side
+	15, // 0: tapewatch.v1.Trade.meta:type_name -> tapewatch.v1.Meta
+	16, // 1: tapewatch.v1.Trade.price:type_name -> tapewatch.v1.Decimal
+	16, // 2: tapewatch.v1.Trade.quantity:type_name -> tapewatch.v1.Decimal
+	17, // 3: tapewatch.v1.Trade.taker_side:type_name -> tapewatch.v1.Side
 	0,  // 4: tapewatch.v1.Trade.off_book:type_name -> tapewatch.v1.OffBook
-	14, // 5: tapewatch.v1.Quote.meta:type_name -> tapewatch.v1.Meta
-	15, // 6: tapewatch.v1.Quote.bid_price:type_name -> tapewatch.v1.Decimal
-	15, // 7: tapewatch.v1.Quote.bid_quantity:type_name -> tapewatch.v1.Decimal
-	15, // 8: tapewatch.v1.Quote.ask_price:type_name -> tapewatch.v1.Decimal
-	15, // 9: tapewatch.v1.Quote.ask_quantity:type_name -> tapewatch.v1.Decimal
-	15, // 10: tapewatch.v1.Level.price:type_name -> tapewatch.v1.Decimal
-	15, // 11: tapewatch.v1.Level.quantity:type_name -> tapewatch.v1.Decimal
-	14, // 12: tapewatch.v1.BookSnapshot.meta:type_name -> tapewatch.v1.Meta
+	15, // 5: tapewatch.v1.Quote.meta:type_name -> tapewatch.v1.Meta
+	16, // 6: tapewatch.v1.Quote.bid_price:type_name -> tapewatch.v1.Decimal
+	16, // 7: tapewatch.v1.Quote.bid_quantity:type_name -> tapewatch.v1.Decimal
+	16, // 8: tapewatch.v1.Quote.ask_price:type_name -> tapewatch.v1.Decimal
+	16, // 9: tapewatch.v1.Quote.ask_quantity:type_name -> tapewatch.v1.Decimal
+	16, // 10: tapewatch.v1.Level.price:type_name -> tapewatch.v1.Decimal
+	16, // 11: tapewatch.v1.Level.quantity:type_name -> tapewatch.v1.Decimal
+	15, // 12: tapewatch.v1.BookSnapshot.meta:type_name -> tapewatch.v1.Meta
 	6,  // 13: tapewatch.v1.BookSnapshot.bids:type_name -> tapewatch.v1.Level
 	6,  // 14: tapewatch.v1.BookSnapshot.asks:type_name -> tapewatch.v1.Level
-	14, // 15: tapewatch.v1.Bar.meta:type_name -> tapewatch.v1.Meta
-	15, // 16: tapewatch.v1.Bar.open:type_name -> tapewatch.v1.Decimal
-	15, // 17: tapewatch.v1.Bar.high:type_name -> tapewatch.v1.Decimal
-	15, // 18: tapewatch.v1.Bar.low:type_name -> tapewatch.v1.Decimal
-	15, // 19: tapewatch.v1.Bar.close:type_name -> tapewatch.v1.Decimal
-	15, // 20: tapewatch.v1.Bar.volume:type_name -> tapewatch.v1.Decimal
-	15, // 21: tapewatch.v1.Bar.buy_volume:type_name -> tapewatch.v1.Decimal
-	15, // 22: tapewatch.v1.Bar.turnover:type_name -> tapewatch.v1.Decimal
-	14, // 23: tapewatch.v1.Funding.meta:type_name -> tapewatch.v1.Meta
-	15, // 24: tapewatch.v1.Funding.rate:type_name -> tapewatch.v1.Decimal
-	1,  // 25: tapewatch.v1.Funding.kind:type_name -> tapewatch.v1.FundingKind
-	15, // 26: tapewatch.v1.Funding.cap:type_name -> tapewatch.v1.Decimal
-	14, // 27: tapewatch.v1.OpenInterest.meta:type_name -> tapewatch.v1.Meta
-	15, // 28: tapewatch.v1.OpenInterest.quantity:type_name -> tapewatch.v1.Decimal
-	2,  // 29: tapewatch.v1.OpenInterest.unit:type_name -> tapewatch.v1.QuantityUnit
-	15, // 30: tapewatch.v1.OpenInterest.multiplier:type_name -> tapewatch.v1.Decimal
-	14, // 31: tapewatch.v1.Liquidation.meta:type_name -> tapewatch.v1.Meta
-	16, // 32: tapewatch.v1.Liquidation.position_side:type_name -> tapewatch.v1.Side
-	16, // 33: tapewatch.v1.Liquidation.order_side:type_name -> tapewatch.v1.Side
-	15, // 34: tapewatch.v1.Liquidation.limit_price:type_name -> tapewatch.v1.Decimal
-	15, // 35: tapewatch.v1.Liquidation.price:type_name -> tapewatch.v1.Decimal
-	15, // 36: tapewatch.v1.Liquidation.quantity:type_name -> tapewatch.v1.Decimal
-	14, // 37: tapewatch.v1.Mark.meta:type_name -> tapewatch.v1.Meta
-	15, // 38: tapewatch.v1.Mark.mark_price:type_name -> tapewatch.v1.Decimal
-	15, // 39: tapewatch.v1.Mark.index_price:type_name -> tapewatch.v1.Decimal
-	15, // 40: tapewatch.v1.Mark.settle_price:type_name -> tapewatch.v1.Decimal
-	14, // 41: tapewatch.v1.OptionQuote.meta:type_name -> tapewatch.v1.Meta
-	15, // 42: tapewatch.v1.OptionQuote.strike:type_name -> tapewatch.v1.Decimal
-	3,  // 43: tapewatch.v1.OptionQuote.right:type_name -> tapewatch.v1.OptionRight
-	15, // 44: tapewatch.v1.OptionQuote.bid_price:type_name -> tapewatch.v1.Decimal
-	15, // 45: tapewatch.v1.OptionQuote.ask_price:type_name -> tapewatch.v1.Decimal
-	15, // 46: tapewatch.v1.OptionQuote.mark_price:type_name -> tapewatch.v1.Decimal
-	15, // 47: tapewatch.v1.OptionQuote.underlying_price:type_name -> tapewatch.v1.Decimal
-	15, // 48: tapewatch.v1.OptionQuote.open_interest:type_name -> tapewatch.v1.Decimal
-	15, // 49: tapewatch.v1.OptionQuote.volume:type_name -> tapewatch.v1.Decimal
-	50, // [50:50] is the sub-list for method output_type
-	50, // [50:50] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	8,  // 15: tapewatch.v1.BookSnapshot.bands:type_name -> tapewatch.v1.DepthBand
+	16, // 16: tapewatch.v1.DepthBand.bid_quantity:type_name -> tapewatch.v1.Decimal
+	16, // 17: tapewatch.v1.DepthBand.ask_quantity:type_name -> tapewatch.v1.Decimal
+	15, // 18: tapewatch.v1.Bar.meta:type_name -> tapewatch.v1.Meta
+	16, // 19: tapewatch.v1.Bar.open:type_name -> tapewatch.v1.Decimal
+	16, // 20: tapewatch.v1.Bar.high:type_name -> tapewatch.v1.Decimal
+	16, // 21: tapewatch.v1.Bar.low:type_name -> tapewatch.v1.Decimal
+	16, // 22: tapewatch.v1.Bar.close:type_name -> tapewatch.v1.Decimal
+	16, // 23: tapewatch.v1.Bar.volume:type_name -> tapewatch.v1.Decimal
+	16, // 24: tapewatch.v1.Bar.buy_volume:type_name -> tapewatch.v1.Decimal
+	16, // 25: tapewatch.v1.Bar.turnover:type_name -> tapewatch.v1.Decimal
+	15, // 26: tapewatch.v1.Funding.meta:type_name -> tapewatch.v1.Meta
+	16, // 27: tapewatch.v1.Funding.rate:type_name -> tapewatch.v1.Decimal
+	1,  // 28: tapewatch.v1.Funding.kind:type_name -> tapewatch.v1.FundingKind
+	16, // 29: tapewatch.v1.Funding.cap:type_name -> tapewatch.v1.Decimal
+	15, // 30: tapewatch.v1.OpenInterest.meta:type_name -> tapewatch.v1.Meta
+	16, // 31: tapewatch.v1.OpenInterest.quantity:type_name -> tapewatch.v1.Decimal
+	2,  // 32: tapewatch.v1.OpenInterest.unit:type_name -> tapewatch.v1.QuantityUnit
+	16, // 33: tapewatch.v1.OpenInterest.multiplier:type_name -> tapewatch.v1.Decimal
+	15, // 34: tapewatch.v1.Liquidation.meta:type_name -> tapewatch.v1.Meta
+	17, // 35: tapewatch.v1.Liquidation.position_side:type_name -> tapewatch.v1.Side
+	17, // 36: tapewatch.v1.Liquidation.order_side:type_name -> tapewatch.v1.Side
+	16, // 37: tapewatch.v1.Liquidation.limit_price:type_name -> tapewatch.v1.Decimal
+	16, // 38: tapewatch.v1.Liquidation.price:type_name -> tapewatch.v1.Decimal
+	16, // 39: tapewatch.v1.Liquidation.quantity:type_name -> tapewatch.v1.Decimal
+	15, // 40: tapewatch.v1.Mark.meta:type_name -> tapewatch.v1.Meta
+	16, // 41: tapewatch.v1.Mark.mark_price:type_name -> tapewatch.v1.Decimal
+	16, // 42: tapewatch.v1.Mark.index_price:type_name -> tapewatch.v1.Decimal
+	16, // 43: tapewatch.v1.Mark.settle_price:type_name -> tapewatch.v1.Decimal
+	15, // 44: tapewatch.v1.OptionQuote.meta:type_name -> tapewatch.v1.Meta
+	16, // 45: tapewatch.v1.OptionQuote.strike:type_name -> tapewatch.v1.Decimal
+	3,  // 46: tapewatch.v1.OptionQuote.right:type_name -> tapewatch.v1.OptionRight
+	16, // 47: tapewatch.v1.OptionQuote.bid_price:type_name -> tapewatch.v1.Decimal
+	16, // 48: tapewatch.v1.OptionQuote.ask_price:type_name -> tapewatch.v1.Decimal
+	16, // 49: tapewatch.v1.OptionQuote.mark_price:type_name -> tapewatch.v1.Decimal
+	16, // 50: tapewatch.v1.OptionQuote.underlying_price:type_name -> tapewatch.v1.Decimal
+	16, // 51: tapewatch.v1.OptionQuote.open_interest:type_name -> tapewatch.v1.Decimal
+	16, // 52: tapewatch.v1.OptionQuote.volume:type_name -> tapewatch.v1.Decimal
+	53, // [53:53] is the sub-list for method output_type
+	53, // [53:53] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_tapewatch_v1_market_proto_init() }
@@ -1515,14 +1617,14 @@ func file_tapewatch_v1_market_proto_init() {
 		return
 	}
 	file_tapewatch_v1_common_proto_init()
-	file_tapewatch_v1_market_proto_msgTypes[9].OneofWrappers = []any{}
+	file_tapewatch_v1_market_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tapewatch_v1_market_proto_rawDesc), len(file_tapewatch_v1_market_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

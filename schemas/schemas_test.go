@@ -27,7 +27,7 @@ func TestCatalogueCoversTheContract(t *testing.T) {
 		}
 	}
 	parts := map[string]bool{
-		"Decimal": true, "Meta": true, "Level": true, "Measure": true, "Position": true, "Evidence": true, "Component": true, "SourceTime": true, "Ordinal": true,
+		"Decimal": true, "Meta": true, "Level": true, "DepthBand": true, "Measure": true, "Position": true, "Evidence": true, "Component": true, "SourceTime": true, "Ordinal": true,
 	}
 	for _, f := range []protoreflect.FileDescriptor{File_tapewatch_v1_common_proto, File_tapewatch_v1_market_proto, File_tapewatch_v1_reference_proto, File_tapewatch_v1_output_proto} {
 		for i := range f.Messages().Len() {

@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// MaxBandBasisPoints is the widest band that depth is counted in: half of the mid price.
+const MaxBandBasisPoints = 5000
+
 // check collects the first broken rule of one record. Whatever costs something to say is said only of a broken rule: books and
 // quotes come by the thousand and are valid.
 type check struct {
@@ -123,6 +126,28 @@ func (c *check) book(b *BookSnapshot) {
 	c.levels("asks", b.Asks, 1)
 	if len(b.Bids) > 0 && len(b.Asks) > 0 && b.Bids[0].Price.Cmp(b.Asks[0].Price) >= 0 {
 		c.fail("bids[0].price", b.Bids[0].Price, "less than the best ask ("+text(b.Asks[0].Price)+"): the book is crossed")
+	}
+	c.bands(b.Bands)
+}
+
+// bands checks the depth by band: a wider band holds what a narrower one does, and is not known where that is not.
+func (c *check) bands(bands []*DepthBand) {
+	last := &DepthBand{BidComplete: true, AskComplete: true}
+	for i, b := range bands {
+		name := func(field string) string { return fmt.Sprintf("bands[%d].%s", i, field) }
+		switch {
+		case b.BasisPoints <= last.BasisPoints || b.BasisPoints > MaxBandBasisPoints:
+			c.fail(name("basis_points"), b.BasisPoints, fmt.Sprintf("more than %d, narrowest first, and at most %d", last.BasisPoints, MaxBandBasisPoints))
+		case b.BidQuantity == nil || b.BidQuantity.Sign() < 0 || b.BidQuantity.Cmp(last.BidQuantity) < 0:
+			c.fail(name("bid_quantity"), b.BidQuantity, "zero or more, and at least that of the narrower band")
+		case b.AskQuantity == nil || b.AskQuantity.Sign() < 0 || b.AskQuantity.Cmp(last.AskQuantity) < 0:
+			c.fail(name("ask_quantity"), b.AskQuantity, "zero or more, and at least that of the narrower band")
+		case b.BidComplete && !last.BidComplete:
+			c.fail(name("bid_complete"), true, "false where the narrower band is not complete")
+		case b.AskComplete && !last.AskComplete:
+			c.fail(name("ask_complete"), true, "false where the narrower band is not complete")
+		}
+		last = b
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/valyala/fastjson"
@@ -104,15 +105,18 @@ func (d *decoder) Answer(address string, body []byte) ([]venue.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := read(v, u.Query().Get("symbol")); err != nil {
+	if err := read(v, u.Query()); err != nil {
 		return nil, err
 	}
 	return d.batch.Events(), nil
 }
 
-func (d *decoder) snapshot(v *fastjson.Value, symbol string) (err error) {
+// mostLevels is the largest limit of a depth snapshot that the venue takes; more than that gives as many.
+const mostLevels = 5000
+
+func (d *decoder) snapshot(v *fastjson.Value, query url.Values) (err error) {
 	e := d.batch.Next(venue.BookAnswer)
-	e.Symbol = append(e.Symbol, symbol...)
+	e.Symbol = append(e.Symbol, query.Get("symbol")...)
 	if e.Last, err = venue.Integer(v, "lastUpdateId"); err != nil {
 		return err
 	}
@@ -122,10 +126,18 @@ func (d *decoder) snapshot(v *fastjson.Value, symbol string) (err error) {
 	if e.At, err = venue.Millis(v, "T"); err != nil {
 		return err
 	}
-	return d.json.Sides(e, v, "bids", "asks")
+	if err := d.json.Sides(e, v, "bids", "asks"); err != nil {
+		return err
+	}
+	// Without a limit that is known to hold, as many levels as the longer side has may have been the limit.
+	e.Depth = max(len(e.Bids), len(e.Asks))
+	if limit, err := strconv.Atoi(query.Get("limit")); err == nil && limit <= mostLevels {
+		e.Depth = max(e.Depth, limit)
+	}
+	return nil
 }
 
-func (d *decoder) interest(v *fastjson.Value, _ string) (err error) {
+func (d *decoder) interest(v *fastjson.Value, _ url.Values) (err error) {
 	e := d.batch.Next(venue.Derivative)
 	e.Channel, e.Unit = venue.Interest, schemas.QuantityUnit_QUANTITY_UNIT_BASE
 	if e.Symbol, err = venue.Text(v, "symbol"); err != nil {

@@ -109,6 +109,15 @@ func TestDecodeRefuses(t *testing.T) {
 		})
 	}
 	var d decoder
+	// Where the limit is not known to hold, the longer side may have been cut at it.
+	for address, want := range map[string]int{
+		"/api/v3/depth?symbol=BTCUSDT": 2, "/api/v3/depth?symbol=BTCUSDT&limit=1000": 1000, "/api/v3/depth?symbol=BTCUSDT&limit=1": 2, "/api/v3/depth?symbol=BTCUSDT&limit=9999": 2,
+	} {
+		got, err := d.Answer(address, []byte(`{"lastUpdateId":1,"bids":[["2","1"],["1","1"]],"asks":[["3","1"]]}`))
+		if err != nil || len(got) != 1 || got[0].Depth != want {
+			t.Errorf("%s: %v, %v, want a depth of %d", address, got, err, want)
+		}
+	}
 	if _, err := d.Answer("/api/v3/depth?symbol=BTCUSDT", []byte(`{"code":-1003,"msg":"Too many requests."}`)); !errors.Is(err, venue.ErrField) {
 		t.Errorf("an error for a snapshot gives %v", err)
 	}

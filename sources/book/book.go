@@ -40,10 +40,12 @@ type Book struct {
 	// scale is the exponent that prices are compared at: that of the finest one so far. Some books have asks at 9,999,999,997,
 	// others ten decimals.
 	scale int32
+	// Where what is known of the venue's book ends.
+	bidEnd, askEnd bound
 }
 
 // Clear empties the book.
-func (b *Book) Clear() { b.bids, b.asks, b.scale = b.bids[:0], b.asks[:0], 0 }
+func (b *Book) Clear() { *b = Book{bids: b.bids[:0], asks: b.asks[:0]} }
 
 // Apply sets levels on both sides. After an error the book is not to be trusted.
 func (b *Book) Apply(bids, asks []Level) error {
@@ -119,6 +121,10 @@ func (b *Book) refine() bool {
 			}
 		}
 	}
+	if !fits(b.bidEnd.key) || !fits(b.askEnd.key) {
+		return false
+	}
+	b.bidEnd.key, b.askEnd.key = b.bidEnd.key*10, b.askEnd.key*10
 	for _, side := range [...][]entry{b.bids, b.asks} {
 		for i := range side {
 			side[i].key *= 10
@@ -156,11 +162,13 @@ func set(side []entry, key, sign int64, l Level) []entry {
 	return slices.Insert(side, i, entry{key, l})
 }
 
-// Truncate drops the worst levels beyond n a side; 0 keeps all.
+// Truncate drops the worst levels beyond n a side, as the venue tells of no more; 0 keeps all. What is known of a side that has had n
+// levels ends at its worst level.
 func (b *Book) Truncate(n int) {
 	if n <= 0 {
 		return
 	}
+	b.bidEnd.set, b.askEnd.set = b.bidEnd.set || len(b.bids) >= n, b.askEnd.set || len(b.asks) >= n
 	if extra := len(b.bids) - n; extra > 0 {
 		b.bids = slices.Delete(b.bids, 0, extra)
 	}

@@ -173,6 +173,10 @@ func TestDecode(t *testing.T) {
 				Price: n("16493.50"), Quantity: n("0.006"), AskPrice: n("16611.00"), AskQuantity: n("0.029"),
 			},
 		},
+		{
+			"two hundred levels", `{"topic":"orderbook.200.BTCUSDT","type":"delta","ts":1672304484978,"data":{"s":"BTCUSDT","b":[["16493.50","0.006"]],"a":[],"u":18521288,"seq":7961638724},"cts":1672304484976}`,
+			venue.Event{Kind: venue.BookUpdate, Symbol: []byte("BTCUSDT"), Sent: 1672304484978 * ms, At: 1672304484976 * ms, Last: 18521288, Depth: 200},
+		},
 		{"subscribed", `{"success":true,"ret_msg":"subscribe","conn_id":"x","op":"subscribe"}`, venue.Event{Kind: venue.Note}},
 		{"refused", `{"success":false,"ret_msg":"error:handler not found","conn_id":"x","op":"subscribe"}`, venue.Event{Kind: venue.Refusal, Detail: []byte("error:handler not found")}},
 		{"pong", `{"success":true,"ret_msg":"pong","conn_id":"x","req_id":"","op":"ping"}`, venue.Event{Kind: venue.Note}},

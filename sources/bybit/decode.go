@@ -3,6 +3,7 @@ package bybit
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 
 	"github.com/valyala/fastjson"
 
@@ -47,7 +48,8 @@ func (d *decoder) dispatch(v *fastjson.Value) error {
 	case "publicTrade":
 		return d.each(data, func(e *venue.Event, t *fastjson.Value) error { return d.trade(e, t, sent) })
 	case "orderbook":
-		return d.book(v, data, bytes.HasPrefix(rest, []byte("1.")), sent)
+		levels, _, _ := bytes.Cut(rest, []byte("."))
+		return d.book(v, data, string(levels), sent)
 	case "tickers":
 		return d.ticker(v, data, sent)
 	case "allLiquidation":
@@ -135,14 +137,18 @@ func side(v *fastjson.Value) (schemas.Side, error) {
 	}
 }
 
-// book decodes a book of any depth; the first level alone is the quote. cts is when the matching engine made the change.
-func (d *decoder) book(v, data *fastjson.Value, quote bool, sent schemas.Time) (err error) {
+// book decodes a book of so many levels; the first level alone is the quote. cts is when the matching engine made the change.
+func (d *decoder) book(v, data *fastjson.Value, levels string, sent schemas.Time) (err error) {
 	e := d.batch.Next(venue.BookUpdate)
-	if e.Sent = sent; quote {
+	depth, wrong := strconv.Atoi(levels)
+	if e.Sent = sent; depth == 1 {
 		e.Kind = venue.Quote
 	}
 	if e.Symbol, err = venue.Text(data, "s"); err != nil {
 		return err
+	}
+	if wrong != nil || depth <= 0 {
+		return fmt.Errorf("%w: topic is orderbook.%s, it must name its levels", venue.ErrField, levels)
 	}
 	if e.At, err = venue.Millis(v, "cts"); err != nil {
 		return err
@@ -162,7 +168,8 @@ func (d *decoder) book(v, data *fastjson.Value, quote bool, sent schemas.Time) (
 	case string(kind) != "delta":
 		return fmt.Errorf("%w: type is %q, it must be snapshot or delta", venue.ErrField, kind)
 	}
-	if !quote {
+	if depth > 1 {
+		e.Depth = depth
 		return nil
 	}
 	if len(e.Bids) != 1 || len(e.Asks) != 1 {

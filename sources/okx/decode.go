@@ -145,7 +145,11 @@ func (d *decoder) quote(e *venue.Event, row *fastjson.Value) error {
 	return d.json.Quote(e, row, "bidPx", "bidSz", "askPx", "askSz")
 }
 
+// bookLevels is how many levels a side the channel "books" has.
+const bookLevels = 400
+
 func (d *decoder) book(e *venue.Event, row *fastjson.Value, action string) (err error) {
+	e.Depth = bookLevels
 	switch action {
 	case "snapshot":
 		e.Kind = venue.BookSnapshot

@@ -230,11 +230,11 @@ func TestDecode(t *testing.T) {
 		{
 			"book with numbers; a checksum of 0 is none",
 			`{"arg":{"channel":"books","instId":"BTC-USDT"},"action":"update","data":[{"asks":[],"bids":[],"ts":"1597026383085","checksum":0,"prevSeqId":123455,"seqId":123456}]}`,
-			venue.Event{Kind: venue.BookUpdate, Symbol: []byte("BTC-USDT"), At: 1597026383085 * ms, Last: 123456, Prev: 123455},
+			venue.Event{Kind: venue.BookUpdate, Symbol: []byte("BTC-USDT"), At: 1597026383085 * ms, Last: 123456, Prev: 123455, Depth: 400},
 		},
 		{
 			"first book", `{"arg":{"channel":"books","instId":"BTC-USDT"},"action":"snapshot","data":[{"asks":[],"bids":[],"ts":"1597026383085","prevSeqId":-1,"seqId":123456}]}`,
-			venue.Event{Kind: venue.BookSnapshot, Symbol: []byte("BTC-USDT"), At: 1597026383085 * ms, Last: 123456},
+			venue.Event{Kind: venue.BookSnapshot, Symbol: []byte("BTC-USDT"), At: 1597026383085 * ms, Last: 123456, Depth: 400},
 		},
 		{
 			"funding of 8 hours",

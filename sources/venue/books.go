@@ -1,6 +1,7 @@
 package venue
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -177,6 +178,7 @@ func (m *Machine) publishBook(in *instrument) error {
 		in.dirty = false
 		return nil
 	}
+	m.bands(in, b)
 	b.Depth, b.Updates = uint32(m.cfg.BookDepth), in.updates
 	if err := m.core.Publish(schemas.MarketBooks, b); err != nil {
 		return ignoreShed(err)
@@ -207,11 +209,31 @@ func (m *Machine) levels(in *instrument, dst []*schemas.Level, n int, level func
 	return dst, true
 }
 
+// bands states the depth of the whole book that is kept.
+func (m *Machine) bands(in *instrument, b *schemas.BookSnapshot) {
+	convert := in.convert
+	if !in.multiplier.Set && !in.inverse {
+		convert = nil
+	}
+	m.out.bands = in.sync.book.Bands(m.out.bands[:0], m.cfg.BookBands, convert)
+	b.Bands = b.Bands[:0]
+	for i, d := range m.out.bands {
+		if b.Bands = slices.Grow(b.Bands, 1)[:i+1]; b.Bands[i] == nil {
+			b.Bands[i] = &schemas.DepthBand{BidQuantity: &schemas.Decimal{}, AskQuantity: &schemas.Decimal{}}
+		}
+		to := b.Bands[i]
+		put(to.BidQuantity, d.Bid.Quantity)
+		put(to.AskQuantity, d.Ask.Quantity)
+		to.BasisPoints, to.BidComplete, to.AskComplete = uint32(m.cfg.BookBands[i]), d.Bid.Complete, d.Ask.Complete
+	}
+}
+
 // records are the messages that are filled again and again.
 type records struct {
 	trade *schemas.Trade
 	quote *schemas.Quote
 	book  *schemas.BookSnapshot
+	bands []book.Band
 	// The quantities of quote, where it has any.
 	bid, ask *schemas.Decimal
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/tapewatch/tapewatch/sources/book"
 )
 
 // Config is what every connector can be told.
@@ -13,6 +15,7 @@ type Config struct {
 	Channels []string `koanf:"channels" doc:"What to subscribe to: what the market has of trades, quotes, book, marks, open_interest, liquidations, options, status."`
 
 	BookDepth    int           `koanf:"book_depth" doc:"Levels a side in a published book."`
+	BookBands    []int         `koanf:"book_bands" doc:"Distances from the mid price, in basis points, within which a published book states the depth of all levels that the connector keeps, not only of those published: ascending, at most ten. 100 is 1 %."`
 	BookInterval time.Duration `koanf:"book_interval" doc:"Least time between two publications of a book, besides the one ahead of a Tick."`
 
 	StreamURL         string        `koanf:"stream_url" doc:"WebSocket address; empty means the venue's own."`
@@ -34,7 +37,7 @@ type Config struct {
 // Defaults of every connector; symbols and channels are the venue's.
 func Defaults(symbols, channels []string) Config {
 	return Config{
-		Symbols: symbols, Channels: channels, BookDepth: 20, BookInterval: 100 * time.Millisecond, StreamsPerConn: 200, RequestsPerMinute: 60,
+		Symbols: symbols, Channels: channels, BookDepth: 20, BookBands: []int{10, 20, 50, 100, 200}, BookInterval: 100 * time.Millisecond, StreamsPerConn: 200, RequestsPerMinute: 60,
 		Silence: time.Minute, MaxAge: 23 * time.Hour, BackoffMax: time.Minute, TickDelay: 250 * time.Millisecond, CaptureEvery: time.Hour,
 	}
 }
@@ -86,6 +89,15 @@ func (c Config) validateNumbers(section string) error {
 	} {
 		if f.value < f.low || f.value > f.high {
 			return fmt.Errorf("%s.%s is %d: it must lie between %d and %d", section, f.name, f.value, f.low, f.high)
+		}
+	}
+	const mostBands = 10
+	if len(c.BookBands) > mostBands {
+		return fmt.Errorf("%s.book_bands has %d: it must have at most %d", section, len(c.BookBands), mostBands)
+	}
+	for i, d := range c.BookBands {
+		if d < 1 || d > book.MaxBasisPoints || (i > 0 && d <= c.BookBands[i-1]) {
+			return fmt.Errorf("%s.book_bands are %v: they must be ascending and lie between 1 and %d basis points", section, c.BookBands, book.MaxBasisPoints)
 		}
 	}
 	if c.Speed < 0 {

@@ -81,7 +81,8 @@ type Event struct {
 	// Partial marks a feed that drops some: an "at least".
 	Partial bool
 
-	// Bids and Asks are levels; quantity zero removes one. Depth, when set, is how many a side the subscription keeps.
+	// Bids and Asks are levels; quantity zero removes one. Depth, when set, is how many a side the subscription keeps or, of a
+	// BookAnswer, how many it has at most: beyond them the venue's book goes on.
 	Bids, Asks []book.Level
 	Depth      int
 	// Checksum of the book behind this message.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources/book"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/feed"
 )
@@ -19,6 +20,7 @@ type instrument struct {
 
 	multiplier Optional
 	inverse    bool
+	convert    func(book.Level) (Number, bool) // the quantity of a level in units of base
 
 	tradeChannel string // the kind of trade stream that came first: others number differently
 	tradeIDs     feed.Window

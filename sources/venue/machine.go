@@ -113,6 +113,7 @@ func (m *Machine) add(symbol, venueSymbol string) *instrument {
 		symbol: symbol, venueSymbol: venueSymbol, asset: asset(symbol), sync: bookSync{rules: &m.spec.Books},
 		streams: map[string]*feed.Stream{}, reached: map[string]*stamps{},
 	}
+	in.convert = func(l book.Level) (Number, bool) { return in.base(l.Quantity, l.Price) }
 	l := m.listings[venueSymbol]
 	in.multiplier, in.inverse = l.multiplier, l.inverse
 	m.instruments[venueSymbol] = in

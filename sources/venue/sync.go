@@ -247,6 +247,7 @@ func (s *bookSync) snapshot(e *Event, digest uint64) outcome {
 	if err := s.book.Replace(e.Bids, e.Asks); err != nil {
 		return s.broken(corrupt)
 	}
+	s.book.Truncate(s.depth)
 	if out := s.verify(e.Checksum, e.HasChecksum); out != applied {
 		return s.broken(out)
 	}
@@ -264,6 +265,7 @@ func (s *bookSync) answer(e *Event) outcome {
 	if err := s.book.Replace(e.Bids, e.Asks); err != nil || s.book.Crossed() {
 		return s.broken(corrupt)
 	}
+	s.book.Cut(e.Depth)
 	s.last, s.at, s.state = e.Last, e.At, overlapping
 	s.stats.Snapshots++
 	buffered := s.buffer

@@ -144,8 +144,9 @@ func Measure(m *venue.Machine, out *sourcetest.Memory) Totals {
 	return t
 }
 
-// Laws holds a recording to what every connector promises: playing it twice gives the same bytes, and messages that come
-// twice in a row give each record once. The health of the streams counts duplicates, so it is left out there.
+// Laws holds a recording to what every connector promises: playing it twice gives the same bytes, the depth of a book is that of
+// its levels, and messages that come twice in a row give each record once. The health of the streams counts duplicates, so it is
+// left out there.
 func Laws(t *testing.T, rec Recording) {
 	t.Helper()
 	_, a := Play(t, rec)
@@ -156,6 +157,7 @@ func Laws(t *testing.T, rec Recording) {
 	const most = 20_000 // enough of the long recordings
 	frames := Read(t, rec.File)
 	frames = frames[:min(len(frames), most)]
+	depths(t, rec, frames)
 	_, once := Fed(t, rec.Spec, frames)
 	var doubled []capture.Frame
 	for _, f := range frames {
