@@ -2,6 +2,7 @@ package detectors
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -22,7 +23,27 @@ func bookOf(i int, seq uint64, at schemas.Time, price float64, levels int, bid, 
 	return b
 }
 
-// books makes a seeded tape of the books of two instruments: their depth breathes, thins out on one side or both, for moments or
+// stated leaves a book its best levels and states the depth of all that it had, as a source does that knows them as far as reach basis
+// points.
+func stated(b *schemas.BookSnapshot, price float64, publish int, reach uint32) {
+	for _, width := range []uint32{10, 20, 50, 100, 200} {
+		sum := func(levels []*schemas.Level) *schemas.Decimal {
+			total := 0.0
+			for _, l := range levels {
+				if math.Abs(l.Price.Float()/price-1) <= float64(width)/1e4 {
+					total += l.Quantity.Float()
+				}
+			}
+			return decimalOf(total)
+		}
+		b.Bands = append(b.Bands, &schemas.DepthBand{
+			BasisPoints: width, BidQuantity: sum(b.Bids), AskQuantity: sum(b.Asks), BidComplete: width <= reach, AskComplete: width <= reach,
+		})
+	}
+	b.Bids, b.Asks, b.Depth = b.Bids[:publish], b.Asks[:publish], uint32(publish)
+}
+
+// books makes a seeded tape of the books of two instruments, of which one states its depth by band: their depth breathes, thins out on one side or both, for moments or
 // minutes, the price falls with it or does not; with gaps, silences, rebuilt books, truncated ones and late ones.
 func books(r *rand.Rand, hours int) []schemas.Message {
 	hours = hours * 9 / 25 // a step is a second, and laws run often
@@ -63,7 +84,12 @@ func books(r *rand.Rand, hours int) []schemas.Message {
 			if r.IntN(1000) == 0 {
 				b.Meta.Flags = flagSnapshot
 			}
-			if levels == 6 {
+			if reach := uint32(200); i == 1 {
+				if r.IntN(40) == 0 {
+					reach = []uint32{0, 20, 50}[r.IntN(3)]
+				}
+				stated(b, price[i], min(levels, 3), reach)
+			} else if levels == 6 {
 				b.Depth = 6
 			}
 			out = append(out, b)

@@ -17,15 +17,24 @@ const (
 // sideNames are the sides as evidence calls them.
 func sideName(side int) string { return [bookSides]string{"bid", "ask"}[side] }
 
+// mostBands is how many bands of a book are followed: the widest ones up to the configured one.
+const mostBands = 4
+
+// A bandView is what stands within a distance of the mid price.
+type bandView struct {
+	width    uint32 // in millionths of the mid price; 0 for none
+	quantity [bookSides]float64
+	// complete says that all of the band is known; else quantity is a lower bound.
+	complete [bookSides]bool
+}
+
 // A sideView is what one side of a book offers near the mid price.
 type sideView struct {
-	// near and band are the quantities within the two bands, in units of base.
-	near, band float64
+	// near is the quantity within the narrow band, in units of base; -1 when not all of it is known.
+	near float64
 	// slippage is how far from the mid, in basis points, a taker's average price for a fixed notional lies; -1 when the levels
 	// that are known do not suffice.
 	slippage float64
-	// truncated says that more may lie within the band than the source keeps: band is a lower bound.
-	truncated bool
 }
 
 // A bookView is what is kept of a book.
@@ -33,14 +42,39 @@ type bookView struct {
 	at       schemas.Time // 0: none that counts
 	mid      float64      // of the best prices
 	spreadBp float64
+	bands    [mostBands]bandView
 	sides    [bookSides]sideView
 }
 
-// bands are the limits of a view, as shares of the mid, and the notional of its slippage in units of quote.
-type bands struct{ near, band, notional float64 }
+// known says that some band of a side is complete.
+func (v *bookView) known(side int) bool {
+	for i := range v.bands {
+		if v.bands[i].complete[side] {
+			return true
+		}
+	}
+	return false
+}
 
-// view looks at a book from a robust mid price, 0 for the book's own; false for one that cannot be judged: crossed, or one of
-// whose sides is empty while no mid is known.
+// shareOf is a width as a share of the mid price.
+func shareOf(width uint32) float64 { return float64(width) / 1e6 }
+
+// pctOf is a width in percent of the mid price.
+func pctOf(width uint32) float64 { return float64(width) / 1e4 }
+
+// bands are the limits of a view, in millionths of the mid, and the notional of its slippage in units of quote.
+type bands struct {
+	near, band uint32
+	notional   float64
+}
+
+func newBands(nearPct, bandPct, notional float64) bands {
+	const ofPercent = 10_000
+	return bands{uint32(math.Round(nearPct * ofPercent)), uint32(math.Round(bandPct * ofPercent)), notional}
+}
+
+// view looks at a book: at the depth by band that its source states or, where it states none, at its levels from a robust mid price, 0
+// for the book's own. False for one that cannot be judged: crossed, or one of whose sides is empty while no mid is known.
 func (w bands) view(b *schemas.BookSnapshot, at schemas.Time, robust float64) (v bookView, ok bool) {
 	if len(b.Bids) == 0 && len(b.Asks) == 0 {
 		return v, false
@@ -60,15 +94,44 @@ func (w bands) view(b *schemas.BookSnapshot, at schemas.Time, robust float64) (v
 	if robust == 0 {
 		return v, false
 	}
-	v.sides[bidSide] = w.side(b.Bids, -1, robust, b.Depth)
-	v.sides[askSide] = w.side(b.Asks, 1, robust, b.Depth)
+	w.side(&v, bidSide, b.Bids, -1, robust, b.Depth)
+	w.side(&v, askSide, b.Asks, 1, robust, b.Depth)
+	if len(b.Bands) > 0 {
+		w.stated(&v, b.Bands)
+	}
 	return v, true
 }
 
-// side looks at one side; sign is the direction in which its prices get worse.
-func (w bands) side(levels []*schemas.Level, sign, mid float64, depth uint32) sideView {
-	s := sideView{slippage: w.slip(levels, sign, mid)}
-	near, far := float64(mid*(1+float64(sign*w.near))), float64(mid*(1+float64(sign*w.band)))
+// stated takes the bands of the whole book that the source keeps, unless all are wider than the configured one.
+func (w bands) stated(v *bookView, list []*schemas.DepthBand) {
+	const ofBasisPoint = 100
+	within := 0
+	for ; within < len(list) && list[within].BasisPoints*ofBasisPoint <= w.band; within++ {
+		d := list[within]
+		if d.BasisPoints*ofBasisPoint == w.near && d.BidComplete {
+			v.sides[bidSide].near = d.BidQuantity.Float()
+		}
+		if d.BasisPoints*ofBasisPoint == w.near && d.AskComplete {
+			v.sides[askSide].near = d.AskQuantity.Float()
+		}
+	}
+	if within == 0 {
+		return
+	}
+	v.bands = [mostBands]bandView{}
+	for i, d := range list[max(within-mostBands, 0):within] {
+		v.bands[i] = bandView{
+			width: d.BasisPoints * ofBasisPoint, quantity: [...]float64{d.BidQuantity.Float(), d.AskQuantity.Float()},
+			complete: [...]bool{d.BidComplete, d.AskComplete},
+		}
+	}
+}
+
+// side looks at the levels of one side; sign is the direction in which its prices get worse.
+func (w bands) side(v *bookView, side int, levels []*schemas.Level, sign, mid float64, depth uint32) {
+	s, band := &v.sides[side], &v.bands[0]
+	s.slippage = w.slip(levels, sign, mid)
+	near, far := float64(mid*(1+float64(sign*shareOf(w.near)))), float64(mid*(1+float64(sign*shareOf(w.band))))
 	i, exponent, nearest := 0, int32(math.MinInt32), false
 	sum, limit, closer := 0.0, 0.0, 0.0
 	for ; i < len(levels); i++ {
@@ -89,12 +152,14 @@ func (w bands) side(levels []*schemas.Level, sign, mid float64, depth uint32) si
 		}
 		sum += q.Float()
 	}
-	s.band = sum
-	if !nearest {
+	truncated := i == len(levels) && uint32(len(levels)) >= depth // more may lie within the band than is published
+	switch {
+	case !nearest && truncated:
+		s.near = -1
+	case !nearest:
 		s.near = sum
 	}
-	s.truncated = i == len(levels) && uint32(len(levels)) >= depth
-	return s
+	band.width, band.quantity[side], band.complete[side] = w.band, sum, !truncated
 }
 
 // slip walks the levels until a notional is filled.
@@ -117,9 +182,14 @@ func (w bands) slip(levels []*schemas.Level, sign, mid float64) float64 {
 func (v *bookView) appendTo(dst []byte) []byte {
 	dst = pack.Float(pack.Float(pack.Int(dst, int64(v.at)), v.mid), v.spreadBp)
 	for i := range v.sides {
-		s := &v.sides[i]
-		dst = pack.Float(pack.Float(pack.Float(dst, s.near), s.band), s.slippage)
-		dst = pack.Bool(dst, s.truncated)
+		dst = pack.Float(pack.Float(dst, v.sides[i].near), v.sides[i].slippage)
+	}
+	for i := range v.bands {
+		b := &v.bands[i]
+		dst = pack.Uint(dst, uint64(b.width))
+		for side := range b.quantity {
+			dst = pack.Bool(pack.Float(dst, b.quantity[side]), b.complete[side])
+		}
 	}
 	return dst
 }
@@ -127,9 +197,14 @@ func (v *bookView) appendTo(dst []byte) []byte {
 func (v *bookView) restore(r *pack.Reader) {
 	v.at, v.mid, v.spreadBp = schemas.Time(r.Int()), r.Float(), r.Float()
 	for i := range v.sides {
-		s := &v.sides[i]
-		s.near, s.band, s.slippage = r.Float(), r.Float(), r.Float()
-		s.truncated = r.Bool()
+		v.sides[i] = sideView{near: r.Float(), slippage: r.Float()}
+	}
+	for i := range v.bands {
+		b := &v.bands[i]
+		b.width = uint32(r.Uint())
+		for side := range b.quantity {
+			b.quantity[side], b.complete[side] = r.Float(), r.Bool()
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ func init() {
 // liquidityDropConfig is the configuration of liquidity_drop.
 type liquidityDropConfig struct {
 	ThresholdPct  float64            `koanf:"threshold_pct" json:"threshold_pct" doc:"Share of a side's usual depth that must be gone for an event, in percent."`
-	BandPct       float64            `koanf:"band_pct" json:"band_pct" doc:"Depth counts within this distance of the mid price, in percent. A book that ends inside it is a lower bound and raises nothing: the source must publish enough levels."`
+	BandPct       float64            `koanf:"band_pct" json:"band_pct" doc:"Depth counts within this distance of the mid price, in percent. Where the source does not know the book so far out, the widest of its bands that it knows wholly is judged; the event names it."`
 	NearPct       float64            `koanf:"near_pct" json:"near_pct" doc:"A second, narrower band for the evidence, in percent."`
 	Persist       processor.Duration `koanf:"persist" json:"persist" doc:"How long depth must be gone, in event time: the smallest drop within it counts. Whole seconds, at most 60."`
 	CheckInterval processor.Duration `koanf:"check_interval" json:"check_interval" doc:"How often drops are judged, in event time; whole seconds."`
@@ -71,8 +71,8 @@ func (c liquidityDropConfig) Validate() error {
 	switch {
 	case !(c.ThresholdPct > 0 && c.ThresholdPct < 100):
 		return fmt.Errorf("liquidity_drop.threshold_pct is %v: it must be greater than 0 and less than 100", c.ThresholdPct)
-	case !(c.BandPct > 0 && c.BandPct <= 20):
-		return fmt.Errorf("liquidity_drop.band_pct is %v: it must be greater than 0 and at most 20", c.BandPct)
+	case !(c.BandPct >= 0.001 && c.BandPct <= 20):
+		return fmt.Errorf("liquidity_drop.band_pct is %v: it must be 0.001 to 20", c.BandPct)
 	case !(c.NearPct > 0 && c.NearPct <= c.BandPct):
 		return fmt.Errorf("liquidity_drop.near_pct is %v: it must be greater than 0 and at most band_pct (%v)", c.NearPct, c.BandPct)
 	case !whole(c.Persist) || c.Persist.D() > longestLeast*time.Second:
@@ -113,10 +113,11 @@ type liquidityDrop struct {
 	season  float64
 	sampled schemas.Time
 	profile *season.Profile
-	slow    series.Level
-	sides   [bookSides]bookSide
-	spread  lasting
-	late    uint32
+	// followed are the bands, in no order; sides what is followed of a side besides.
+	followed [mostBands]bookBand
+	sides    [bookSides]bookSide
+	spread   lasting
+	late     uint32
 	// unjudged counts the seconds since the last one that could be judged.
 	unjudged uint32
 	calib    calibration.Leg
@@ -126,11 +127,16 @@ type liquidityDrop struct {
 	duplicates uint64 // no state
 }
 
-// A bookSide is the baselines of one side.
-type bookSide struct {
-	band       lasting
-	near, slip series.EW
+// A bookBand is the baselines of one band; width 0 is none.
+type bookBand struct {
+	width uint32
+	sides [bookSides]lasting
+	// slow is the level that the season is apart from.
+	slow series.Level
 }
+
+// A bookSide is the baselines of one side.
+type bookSide struct{ near, slip series.EW }
 
 // A lasting series is the baseline of a logarithm, and how far the last seconds lay off it.
 type lasting struct {
@@ -146,12 +152,14 @@ func newLiquidityDrop(c liquidityDropConfig, key processor.Key, plan *calibratio
 	l := &liquidityDrop{
 		cfg: c, key: key, plan: plan,
 		rules: alarm.Rules{Need: 1, Of: 1, ExitBars: max(int(c.QuietFor/c.CheckInterval), 1), CoolDown: int64(c.CoolDown)},
-		bands: bands{near: c.NearPct / 100, band: c.BandPct / 100, notional: c.Notional},
+		bands: newBands(c.NearPct, c.BandPct, c.Notional),
 		mids:  series.NewWindow(5), path: series.NewWindow(moveSeconds + 1), profile: season.NewProfile(season.HoursOfWeek),
 	}
 	persist := int(c.Persist.D() / time.Second)
-	for i := range l.sides {
-		l.sides[i].band.off = newLeast(persist)
+	for i := range l.followed {
+		for side := range l.followed[i].sides {
+			l.followed[i].sides[side].off = newLeast(persist)
+		}
 	}
 	l.spread.off = newLeast(persist)
 	return l
@@ -175,6 +183,7 @@ func (l *liquidityDrop) OnRecord(rec schemas.Record, _ processor.Emit) {
 			l.restart()
 		}
 		if v, ok := l.bands.view(m, rec.Time, l.mids.Median()); ok {
+			l.arrange(&v)
 			l.view = v
 		}
 	case *schemas.Gap:
@@ -186,10 +195,47 @@ func (l *liquidityDrop) OnRecord(rec schemas.Record, _ processor.Emit) {
 	}
 }
 
+// arrange puts the bands of a view where those of their width are followed. One that is new takes the place of one that is not in the
+// view.
+func (l *liquidityDrop) arrange(v *bookView) {
+	seen := v.bands
+	v.bands = [mostBands]bandView{}
+	place := func(to int, b *bandView) {
+		v.bands[to] = *b
+		b.width = 0
+	}
+	for i := range seen {
+		for to := range l.followed {
+			if seen[i].width > 0 && l.followed[to].width == seen[i].width {
+				place(to, &seen[i])
+			}
+		}
+	}
+	for i := range seen {
+		for to := range l.followed {
+			if seen[i].width > 0 && v.bands[to].width == 0 {
+				l.followed[to].begin(seen[i].width)
+				place(to, &seen[i])
+			}
+		}
+	}
+}
+
+// begin follows another width.
+func (b *bookBand) begin(width uint32) {
+	b.width, b.slow = width, series.Level{}
+	for i := range b.sides {
+		b.sides[i].level = series.EW{}
+		b.sides[i].off.clear()
+	}
+}
+
 // restart forgets how long depth has been gone; the baselines stay.
 func (l *liquidityDrop) restart() {
-	for i := range l.sides {
-		l.sides[i].band.off.clear()
+	for i := range l.followed {
+		for side := range l.followed[i].sides {
+			l.followed[i].sides[side].off.clear()
+		}
 	}
 	l.spread.off.clear()
 	l.mids.Clear()
@@ -264,42 +310,55 @@ func logOf(v float64) float64 {
 // known says whether the baseline has seen enough.
 func (s *lasting) known() bool { return s.level.Weight() >= baselineLeast }
 
-// measure puts the second's deviations into the windows and says whether both sides can be judged.
+// measure puts the second's deviations into the windows and says whether a side can be judged.
 func (l *liquidityDrop) measure() bool {
-	known := false
-	for i := range l.sides {
-		s, v := &l.sides[i], &l.view.sides[i]
-		if v.truncated {
-			s.band.off.clear()
-			continue
-		}
-		if s.band.known() {
-			s.band.off.push(s.band.level.Mean() - (logOf(v.band) - l.season))
-			_, full := s.band.off.value()
-			known = known || full
+	for i := range l.followed {
+		v := &l.view.bands[i]
+		for side := range l.followed[i].sides {
+			s := &l.followed[i].sides[side]
+			if !v.complete[side] {
+				s.off.clear()
+			} else if s.known() {
+				s.off.push(s.level.Mean() - (logOf(v.quantity[side]) - l.season))
+			}
 		}
 	}
 	if l.spread.known() && l.view.spreadBp > 0 {
 		l.spread.off.push(logOf(l.view.spreadBp) - l.spread.level.Mean())
 	}
-	return known
+	return l.widest(bidSide) != nil || l.widest(askSide) != nil
+}
+
+// widest is the band that a side is judged by: the widest one whose baseline is known and that has been complete for the whole window;
+// nil for none.
+func (l *liquidityDrop) widest(side int) *bookBand {
+	var found *bookBand
+	for i := range l.followed {
+		b := &l.followed[i]
+		if _, full := b.sides[side].off.value(); full && (found == nil || b.width > found.width) {
+			found = b
+		}
+	}
+	return found
 }
 
 // learn puts the second into the baselines, after it was judged.
 func (l *liquidityDrop) learn(now schemas.Time) {
-	if l.view.sides[bidSide].truncated && l.view.sides[askSide].truncated {
+	if !l.view.known(bidSide) && !l.view.known(askSide) {
 		return
 	}
-	sum, n := 0.0, 0.0
+	var reference *bookBand
+	level := 0.0
+	for i := range l.followed {
+		b := &l.followed[i]
+		if x, ok := b.learn(&l.view.bands[i], l.season); ok && (reference == nil || b.width > reference.width) {
+			reference, level = b, x
+		}
+	}
 	for i := range l.sides {
 		s, v := &l.sides[i], &l.view.sides[i]
-		if v.truncated {
+		if !l.view.known(i) {
 			continue
-		}
-		if v.band > 0 {
-			x := logOf(v.band)
-			s.band.level.AddClipped(bookDecay, x-l.season, bookClip, bookFloor)
-			sum, n = sum+x, n+1
 		}
 		if v.near > 0 {
 			s.near.AddClipped(bookDecay, logOf(v.near), bookClip, bookFloor)
@@ -311,17 +370,30 @@ func (l *liquidityDrop) learn(now schemas.Time) {
 	if l.view.spreadBp > 0 {
 		l.spread.level.AddClipped(bookDecay, logOf(l.view.spreadBp), bookClip, bookFloor)
 	}
-	if n > 0 {
-		x := sum / n
-		if l.slow.Weight() > 0 {
-			l.profile.Add(season.HourOfWeek(int64(now)), season.Hour(int64(now)), min(max(x-l.slow.Mean(), -2), 2))
+	if reference != nil {
+		if reference.slow.Weight() > 0 {
+			l.profile.Add(season.HourOfWeek(int64(now)), season.Hour(int64(now)), min(max(level-reference.slow.Mean(), -2), 2))
 		}
-		l.slow.Add(slowBookDecay, x)
+		reference.slow.Add(slowBookDecay, level)
 	}
 	l.seconds++
 }
 
-const liquidityDropLayout = 1
+// learn puts a second into the baselines of a band and returns the mean logarithm of the sides that are complete; false for none.
+func (b *bookBand) learn(v *bandView, season float64) (mean float64, ok bool) {
+	sum, n := 0.0, 0.0
+	for side := range b.sides {
+		if !v.complete[side] || v.quantity[side] <= 0 {
+			continue
+		}
+		x := logOf(v.quantity[side])
+		b.sides[side].level.AddClipped(bookDecay, x-season, bookClip, bookFloor)
+		sum, n = sum+x, n+1
+	}
+	return sum / max(n, 1), n > 0
+}
+
+const liquidityDropLayout = 2
 
 func (l *liquidityDrop) AppendState(dst []byte) []byte {
 	dst = append(dst, liquidityDropLayout)
@@ -331,9 +403,15 @@ func (l *liquidityDrop) AppendState(dst []byte) []byte {
 	dst = pack.Float(dst, l.season)
 	dst = pack.Int(dst, int64(l.sampled))
 	dst = pack.Uint(pack.Uint(dst, uint64(l.late)), uint64(l.unjudged))
-	for i := range l.sides {
+	for i := range l.struck {
 		dst = pack.Bool(dst, l.struck[i])
-		dst = l.sides[i].band.off.appendTo(dst)
+	}
+	for i := range l.followed {
+		b := &l.followed[i]
+		dst = pack.Uint(dst, uint64(b.width))
+		for side := range b.sides {
+			dst = b.sides[side].off.appendTo(dst)
+		}
 	}
 	dst = l.spread.off.appendTo(dst)
 	return appendAll(dst, l.parts()...)
@@ -350,9 +428,15 @@ func (l *liquidityDrop) RestoreState(src []byte) error {
 	l.season = r.Float()
 	l.sampled = schemas.Time(r.Int())
 	l.late, l.unjudged = uint32(r.Uint()), uint32(r.Uint())
-	for i := range l.sides {
+	for i := range l.struck {
 		l.struck[i] = r.Bool()
-		l.sides[i].band.off.restore(r)
+	}
+	for i := range l.followed {
+		b := &l.followed[i]
+		b.width = uint32(r.Uint())
+		for side := range b.sides {
+			b.sides[side].off.restore(r)
+		}
 	}
 	l.spread.off.restore(r)
 	if err := r.Err(); err != nil {
@@ -365,10 +449,13 @@ func (l *liquidityDrop) RestoreState(src []byte) error {
 }
 
 func (l *liquidityDrop) parts() []keeper {
-	out := []keeper{l.mids, l.path, l.profile, &l.slow, &l.spread.level, &l.calib, &l.episode}
+	out := []keeper{l.mids, l.path, l.profile, &l.spread.level, &l.calib, &l.episode}
 	for i := range l.sides {
-		s := &l.sides[i]
-		out = append(out, &s.band.level, &s.near, &s.slip)
+		out = append(out, &l.sides[i].near, &l.sides[i].slip)
+	}
+	for i := range l.followed {
+		b := &l.followed[i]
+		out = append(out, &b.slow, &b.sides[bidSide].level, &b.sides[askSide].level)
 	}
 	return out
 }

@@ -27,7 +27,7 @@ func (l *liquidityDrop) explain(now schemas.Time, v liquidityVerdict) *schemas.E
 		Threshold: new(l.cfg.ThresholdPct), ThresholdOrigin: originKnob,
 	}
 	for i := range l.sides {
-		if l.view.sides[i].truncated {
+		if l.view.at != 0 && !l.view.known(i) {
 			ev.Notes = append(ev.Notes, "truncated:"+sideName(i))
 		}
 	}
@@ -35,47 +35,55 @@ func (l *liquidityDrop) explain(now schemas.Time, v liquidityVerdict) *schemas.E
 		t, from := l.calib.Threshold()
 		ev.Threshold, ev.ThresholdOrigin = new(100*share(t)), origin(from)
 	}
-	if l.view.at == 0 {
+	if l.view.at == 0 || v.band == nil {
 		return ev
 	}
-	s := &l.sides[v.side]
-	expected := fixed.Exp(s.band.level.Mean() + l.season)
+	if v.band.width < l.bands.band {
+		ev.Notes = append(ev.Notes, "narrower_band")
+	}
+	s := &v.band.sides[v.side]
 	ev.Value, ev.Expected, ev.Ratio = new(100*v.gone), new(0.0), new(1-v.gone)
-	if scale := s.band.level.Var(); scale > 0 {
+	if scale := s.level.Var(); scale > 0 {
 		ev.Z = new(v.score / math.Sqrt(scale))
 	}
 	if days := l.calib.ReturnDays(l.plan, v.score); days > 0 {
 		days = min(days, longestDays)
 		ev.ReturnPeriodDays, ev.P = new(days), new(min(1/(days*secondsOfDay), 1))
 	}
-	for _, off := range s.band.off.list() {
+	for _, off := range s.off.list() {
 		ev.Series = append(ev.Series, 100*share(off))
 	}
-	ev.Measures = l.measures(v, expected)
+	ev.Measures = l.measures(v)
 	return ev
 }
 
 // secondsOfDay is how often a day judges.
 const secondsOfDay = 24 * 60 * 60
 
-func (l *liquidityDrop) measures(v liquidityVerdict, expected float64) []*schemas.Measure {
+func (l *liquidityDrop) measures(v liquidityVerdict) []*schemas.Measure {
 	asset := strings.Join(assetsOf(l.key.Symbol)[:1], "")
 	s, view := &l.sides[v.side], &l.view.sides[v.side]
 	var list measures
-	list.add("current_depth", view.band, asset)
-	list.add("avg_depth", expected, asset)
+	for i := range l.followed {
+		if &l.followed[i] == v.band {
+			list.add("current_depth", l.view.bands[i].quantity[v.side], asset)
+		}
+	}
+	list.add("avg_depth", fixed.Exp(v.band.sides[v.side].level.Mean()+l.season), asset)
 	list.add("drop_pct", 100*v.gone, "percent")
 	list.add("depth_ratio", 1-v.gone, "")
 	list.add("threshold_pct", l.cfg.ThresholdPct, "percent")
-	list.add("band_pct", l.cfg.BandPct, "percent")
+	list.add("band_pct", pctOf(v.band.width), "percent")
 	list.add("time_window_seconds", l.cfg.Persist.D().Seconds(), "seconds")
 	for i := range l.sides {
-		if l.sides[i].band.off.n > 0 {
-			list.add(sideName(i)+"_drop_pct", 100*share(l.sides[i].band.off.latest()), "percent")
+		if band := l.widest(i); band != nil {
+			list.add(sideName(i)+"_drop_pct", 100*share(band.sides[i].off.latest()), "percent")
 		}
 	}
-	list.add("near_depth", view.near, asset)
-	list.add("near_avg_depth", fixed.Exp(s.near.Mean()), asset)
+	if view.near >= 0 {
+		list.add("near_depth", view.near, asset)
+		list.add("near_avg_depth", fixed.Exp(s.near.Mean()), asset)
+	}
 	list.add("spread_bp", l.view.spreadBp, "bp")
 	list.add("spread_avg_bp", fixed.Exp(l.spread.level.Mean()), "bp")
 	if view.slippage >= 0 {
@@ -94,12 +102,15 @@ func (l *liquidityDrop) measures(v liquidityVerdict, expected float64) []*schema
 func (l *liquidityDrop) sentence(v liquidityVerdict, status string) string {
 	name := "the book of " + l.key.Symbol + " on " + l.key.Venue
 	if status == schemas.Resolved {
-		if l.view.at == 0 || len(v.notes) > 0 {
+		switch {
+		case l.view.at == 0:
 			return "Nothing was heard of " + name + " for ten minutes: the episode ends."
+		case v.band == nil:
+			return "No band of " + name + " was known as a whole for ten minutes: the episode ends."
 		}
-		return "Depth is back in " + name + ", within " + number(l.cfg.BandPct, 3) + " % of " + number(l.view.mid, 8) + "."
+		return "Depth is back in " + name + ", within " + number(pctOf(v.band.width), 3) + " % of " + number(l.view.mid, 8) + "."
 	}
-	s := number(100*v.gone, 3) + " % of the usual " + sideName(v.side) + " depth within " + number(l.cfg.BandPct, 3) + " % of the mid is gone in " + name +
+	s := number(100*v.gone, 3) + " % of the usual " + sideName(v.side) + " depth within " + number(pctOf(v.band.width), 3) + " % of the mid is gone in " + name +
 		" for at least " + briefly(l.cfg.Persist.D())
 	return strings.ToUpper(s[:1]) + s[1:] + " (" + strings.Join(v.legs, ", ") + ")."
 }

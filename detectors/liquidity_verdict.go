@@ -24,6 +24,7 @@ type liquidityVerdict struct {
 	legs     []string
 	notes    []string
 	side     int
+	band     *bookBand // that the side was judged by, nil for none
 	// gone is the share of the depth of that side that has been gone for the whole window, score its logarithm; latest the larger
 	// share of both sides now.
 	gone, score, latest float64
@@ -38,17 +39,18 @@ func (l *liquidityDrop) weigh(now schemas.Time) liquidityVerdict {
 	knob := l.cfg.ThresholdPct / 100
 	hits := 0
 	for i := range l.sides {
-		off := &l.sides[i].band.off
-		lasted, ok := off.value()
-		if !ok {
+		band := l.widest(i)
+		if band == nil {
 			continue
 		}
+		off := &band.sides[i].off
+		lasted, _ := off.value()
 		if share(lasted) >= knob {
 			hits++
 			l.struck[i] = true
 		}
-		if lasted > v.score {
-			v.score, v.side = lasted, i
+		if v.band == nil || lasted > v.score {
+			v.score, v.side, v.band = max(lasted, 0), i, band
 		}
 		v.latest = max(v.latest, share(off.latest()))
 	}
@@ -96,7 +98,11 @@ func (l *liquidityDrop) recovery(now schemas.Time, v *liquidityVerdict) {
 		return
 	}
 	for i := range l.sides {
-		if lasted, ok := l.sides[i].band.off.value(); ok && l.struck[i] && share(lasted) > 1-backAt {
+		band := l.widest(i)
+		if band == nil || !l.struck[i] {
+			continue
+		}
+		if lasted, _ := band.sides[i].off.value(); share(lasted) > 1-backAt {
 			v.raise(alarm.Critical, "not_back")
 			return
 		}

@@ -11,11 +11,11 @@ import (
 
 // What a key costs in a snapshot after three days. A venue's or a basket's grows with its members; pairs grow with their square.
 func TestStateSizes(t *testing.T) {
-	b := newBench(t, "liquidity_drop", "v:S0-USD", `{}`)
+	b := newBench(t, "liquidity_drop", "v:S1-USD", `{}`) // one that states its depth by band
 	for _, m := range books(rand.New(rand.NewPCG(1, 1)), 72) {
 		if tick, ok := m.(*schemas.Tick); ok {
 			b.to(schemas.Time(tick.Time))
-		} else if schemas.MetaOf(m).Symbol == "S0-USD" {
+		} else if schemas.MetaOf(m).Symbol == "S1-USD" {
 			b.record(m)
 		}
 	}

@@ -10,9 +10,12 @@ import (
 )
 
 // book is a ladder of equal steps around a mid price: bids= and asks= are the quantity of each level, levels= how many a side has,
-// step= their distance, and depth= how many the source keeps (one more than levels unless it is given).
+// step= their distance, and depth= how many the source publishes (one more than levels unless it is given). With bands= the source
+// states the depth of all levels within so many basis points, knows the book as far as reach= basis points (all of it unless it is
+// given), and publishes no more than depth= of them.
 //
 //	00:00:01 book v:BTC-USDT mid=60000 step=50 levels=10 bids=2~0.1 asks=2~0.1
+//	00:00:01 book v:BTC-USDT mid=60000 step=10 levels=100 bids=2 asks=2 depth=20 bands=10+50+100 reach=80
 func book(meta *schemas.Meta, a *arguments) (schemas.Message, error) {
 	mid, step := a.decimal("mid"), a.decimal("step")
 	levels := int(a.uint("levels"))
@@ -38,7 +41,45 @@ func book(meta *schemas.Meta, a *arguments) (schemas.Message, error) {
 			b.Asks = append(b.Asks, &schemas.Level{Price: schemas.NewDecimal(m+s*(2*i+1)/2, exponent), Quantity: q})
 		}
 	}
-	return b, nil
+	return b, bands(b, mid, a)
+}
+
+// bands states the depth of a book around mid.
+func bands(b *schemas.BookSnapshot, mid *schemas.Decimal, a *arguments) error {
+	const whole = 10_000
+	list, ok := a.values["bands"]
+	if !ok {
+		return nil
+	}
+	reach := uint64(whole)
+	if _, ok := a.values["reach"]; ok {
+		reach = a.uint("reach")
+	}
+	for text := range strings.SplitSeq(list, "+") {
+		width, err := strconv.ParseUint(text, 10, 13)
+		if err != nil {
+			return fmt.Errorf("bands: %w", err)
+		}
+		sum := func(levels []*schemas.Level) *schemas.Decimal {
+			const digits = -8
+			total := int64(0)
+			for _, l := range levels {
+				price, _ := l.Price.Rescale(digits)
+				middle, _ := mid.Rescale(digits)
+				quantity, ok := l.Quantity.Rescale(digits)
+				if away := max(price-middle, middle-price); ok && away <= middle/whole*int64(width) {
+					total += quantity
+				}
+			}
+			return schemas.NewDecimal(total, digits)
+		}
+		known := width <= reach
+		b.Bands = append(b.Bands, &schemas.DepthBand{
+			BasisPoints: uint32(width), BidQuantity: sum(b.Bids), AskQuantity: sum(b.Asks), BidComplete: known, AskComplete: known,
+		})
+	}
+	b.Bids, b.Asks = b.Bids[:min(len(b.Bids), int(b.Depth))], b.Asks[:min(len(b.Asks), int(b.Depth))]
+	return nil
 }
 
 // health is what a feed says of a stream in one second.
