@@ -17,7 +17,7 @@ import (
 
 const (
 	liquidityDropName    = "liquidity_drop"
-	liquidityDropVersion = 1
+	liquidityDropVersion = 2
 )
 
 // The book is looked at once a second of event time, as its last snapshot left it: how often a source publishes one plays no part.

@@ -21,8 +21,17 @@ type LiquidityReport struct {
 	Key     string  `json:"key"`
 	Minutes float64 `json:"minutes"`
 	// Reach is how far from the mid the books go, in percent, on the shallower side, the least of all.
-	Reach float64        `json:"reach_pct"`
+	Reach float64 `json:"reach_pct"`
+	// Known is in how many of the books a band is known wholly.
+	Known []KnownBand    `json:"known"`
 	Rules []LiquidityRow `json:"rules"`
+}
+
+// A KnownBand is the share of books of which all within a distance of the mid is known, by side.
+type KnownBand struct {
+	Band float64 `json:"band_pct"`
+	Bid  float64 `json:"bid"`
+	Ask  float64 `json:"ask"`
 }
 
 // A LiquidityRow is one rule at one band.
@@ -54,10 +63,10 @@ const (
 	cutWarm, cutEvery = 90 * time.Second, 5 * time.Second
 )
 
-// liquidityStudy judges liquidity_drop on the books of a recording of Binance's USD-margined futures, within bands that its books
-// reach: what is cut out of one side and stays away must be told within five seconds. Of the books of a second only the last is
-// kept, which is all that the detector looks at. The plain rule beside it compares each second's
-// depth with the mean of all seconds before, ten minutes at most.
+// liquidityStudy judges liquidity_drop on the books of a recording of Binance's USD-margined futures: what is cut out of one side and
+// stays away must be told within five seconds. It runs by the levels, within bands that they reach, beside a plain rule that compares
+// each second's depth with the mean of all seconds before, ten minutes at most; and as shipped, by the bands that the source knows
+// wholly. Of the books of a second only the last is kept, which is all that the detector looks at.
 func liquidityStudy(ctx context.Context, o StudyOptions) (Result, error) {
 	if len(o.Data) != 1 {
 		return nil, fmt.Errorf("data are %v: it must be one recording", o.Data)
@@ -67,14 +76,22 @@ func liquidityStudy(ctx context.Context, o StudyOptions) (Result, error) {
 		return nil, err
 	}
 	out := &LiquidityReport{Key: b.key, Minutes: b.last().Sub(b.first()).Minutes(), Reach: b.reach()}
+	levels := b.levels()
 	for _, band := range []float64{0.1, 0.2} {
-		out.Rules = append(out.Rules, b.naive(band))
-		one, err := b.detector(ctx, o.Config, band)
+		out.Rules = append(out.Rules, levels.naive(band))
+		one, err := levels.detector(ctx, o.Config, map[string]any{"band_pct": band, "near_pct": band / 2})
 		if err != nil {
 			return nil, err
 		}
+		one.Rule, one.Band = "liquidity_drop", band
 		out.Rules = append(out.Rules, *one)
 	}
+	one, err := b.detector(ctx, o.Config, nil)
+	if err != nil {
+		return nil, err
+	}
+	one.Rule, one.Band = "as shipped, by bands", 1
+	out.Rules, out.Known = append(out.Rules, *one), b.known()
 	return out, nil
 }
 
@@ -145,6 +162,37 @@ func (b *bookTape) books() (out []*schemas.BookSnapshot) {
 	return out
 }
 
+// levels is the tape without what the source states of the depth by band.
+func (b *bookTape) levels() *bookTape {
+	out := &bookTape{key: b.key, entries: slices.Clone(b.entries)}
+	for i, m := range out.entries {
+		if s, ok := m.(*schemas.BookSnapshot); ok {
+			s = proto.CloneOf(s)
+			s.Bands, out.entries[i] = nil, s
+		}
+	}
+	return out
+}
+
+// known counts the bands that are known wholly.
+func (b *bookTape) known() (out []KnownBand) {
+	books := b.books()
+	for i, d := range books[0].Bands {
+		k := KnownBand{Band: float64(d.BasisPoints) / 100}
+		for _, s := range books {
+			if len(s.Bands) > i && s.Bands[i].BidComplete {
+				k.Bid++
+			}
+			if len(s.Bands) > i && s.Bands[i].AskComplete {
+				k.Ask++
+			}
+		}
+		k.Bid, k.Ask = k.Bid/float64(len(books)), k.Ask/float64(len(books))
+		out = append(out, k)
+	}
+	return out
+}
+
 func (b *bookTape) first() schemas.Time { return schemas.TimeOf(b.books()[0]) }
 
 func (b *bookTape) last() schemas.Time { return schemas.TimeOf(b.entries[len(b.entries)-1]) }
@@ -183,10 +231,24 @@ func (c cut) apply(s *schemas.BookSnapshot) *schemas.BookSnapshot {
 		levels = out.Bids
 	}
 	for _, l := range levels {
-		l.Quantity.Mantissa = max(int64(float64(l.Quantity.Mantissa)*c.keep*1000), 1)
-		l.Quantity.Exponent -= 3
+		c.scale(l.Quantity)
+	}
+	for _, d := range out.Bands {
+		if c.bid {
+			c.scale(d.BidQuantity)
+		} else {
+			c.scale(d.AskQuantity)
+		}
 	}
 	return out
+}
+
+// scale leaves the share that is kept of a quantity.
+func (c cut) scale(q *schemas.Decimal) {
+	if q.Mantissa > 0 {
+		q.Mantissa = max(int64(float64(q.Mantissa)*c.keep*1000), 1)
+	}
+	q.Exponent -= 3
 }
 
 // starts are the moments at which cuts begin: five seconds apart, with an odd part of a second.
@@ -199,13 +261,13 @@ func (b *bookTape) starts() []schemas.Time {
 }
 
 // detector measures liquidity_drop.
-func (b *bookTape) detector(ctx context.Context, config []byte, band float64) (*LiquidityRow, error) {
-	bound, err := with("liquidity_drop", config, map[string]any{"band_pct": band, "near_pct": band / 2})
+func (b *bookTape) detector(ctx context.Context, config []byte, change map[string]any) (*LiquidityRow, error) {
+	bound, err := with("liquidity_drop", config, change)
 	if err != nil {
 		return nil, err
 	}
 	m := newTaskMachine(bound, Options{}, nil)
-	out := &LiquidityRow{Rule: "liquidity_drop", Band: band, Hours: b.last().Sub(b.first()).Hours()}
+	out := &LiquidityRow{Hours: b.last().Sub(b.first()).Hours()}
 	starts := b.starts()
 	tallies := make([]cutTally, len(cuts))
 	for i, e := range b.entries {
@@ -371,8 +433,12 @@ func (r *LiquidityReport) Sheet() *sheet.Sheet {
 		}
 		plots = append(plots, shares)
 	}
+	known := sheet.NewTable("Band", "Bid", "Ask")
+	for _, k := range r.Known {
+		known.Row(fmt.Sprintf("%g %%", k.Band), fmt.Sprintf("%.2f", k.Bid), fmt.Sprintf("%.2f", k.Ask))
+	}
 	return &sheet.Sheet{
 		Title: "liquidity_drop", Lead: fmt.Sprintf("on %s; %.1f minutes of books, which reach %.3f %% from the mid at least", r.Key, r.Minutes, r.Reach),
-		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: plots}},
+		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: plots}, {Title: "Books of which all within a band is known", Tables: []*sheet.Table{known}}},
 	}
 }

@@ -145,15 +145,16 @@ func TestCutsAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range r.(*LiquidityReport).Rules {
-		if row.Rule != "liquidity_drop" {
+		if strings.HasPrefix(row.Rule, "naive") {
 			continue
 		}
 		if row.Alarms > 1 {
-			t.Errorf("band %g: %d alarms on the untouched books, want 1 at most", row.Band, row.Alarms)
+			t.Errorf("%s, band %g: %d alarms on the untouched books, want 1 at most", row.Rule, row.Band, row.Alarms)
 		}
 		for _, c := range row.Cuts {
-			if c.Pct == 90 && c.Ever.Value < 0.9 {
-				t.Errorf("band %g: cuts of 90 %% of the %s are found %.2f of the time, want 0.9 at least", row.Band, c.Side, c.Ever.Value)
+			// By bands only the asks are known all the time.
+			if c.Pct == 90 && c.Ever.Value < 0.9 && (row.Rule == "liquidity_drop" || c.Side == "ask") {
+				t.Errorf("%s, band %g: cuts of 90 %% of the %s are found %.2f of the time, want 0.9 at least", row.Rule, row.Band, c.Side, c.Ever.Value)
 			}
 		}
 	}

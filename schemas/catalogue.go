@@ -60,7 +60,7 @@ var (
 	MarketTrades      = Topic{Name: "market.trades", Key: KeyVenueSymbol, Types: []string{"Trade", "Tick", "Gap"}, Retention: 90 * day, Lean: true, Summary: "Every trade."}
 	MarketQuotes      = Topic{Name: "market.quotes", Key: KeyVenueSymbol, Types: []string{"Quote", "Tick", "Gap"}, Retention: 7 * day, Lean: true, Summary: "Best bid and offer."}
 	MarketCrossquotes = Topic{Name: "market.crossquotes", Key: KeyPair, Types: []string{"Quote", "Tick", "Gap"}, Retention: 7 * day, Lean: true, Summary: "Quotes of every venue, by asset pair."}
-	MarketBooks       = Topic{Name: "market.books", Key: KeyVenueSymbol, Types: []string{"BookSnapshot", "Tick", "Gap"}, Retention: 30 * day, Lean: true, Summary: "Top of the book, conflated."}
+	MarketBooks       = Topic{Name: "market.books", Key: KeyVenueSymbol, Types: []string{"BookSnapshot", "Tick", "Gap"}, Retention: 30 * day, Lean: true, Summary: "Top of the book and the depth by distance from the mid, conflated."}
 	MarketBars        = Topic{Name: "market.bars", Key: KeyVenueSymbol, Types: []string{"Bar", "Tick", "Gap"}, Retention: 365 * day, Lean: true, Summary: "Bars of 1 s, 1 m, 1 h and 1 d."}
 	MarketBaskets     = Topic{Name: "market.baskets", Key: KeyBasket, Types: []string{"Bar", "Tick", "Gap"}, Retention: 365 * day, Lean: true, Summary: "Bars of each member of a basket."}
 	MarketDerivatives = Topic{Name: "market.derivatives", Key: KeyAsset, Types: []string{"Mark", "Funding", "OpenInterest", "Liquidation", "Tick", "Gap"}, Retention: 365 * day, Summary: "Funding, open interest, liquidations and marks of every venue."}

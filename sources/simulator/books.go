@@ -13,6 +13,9 @@ const (
 	reach = 0.013
 )
 
+// bandWidths are the distances within which a book states its depth, in basis points of the mid: those of the venues' connectors.
+var bandWidths = [...]uint32{10, 20, 50, 100, 200}
+
 // books makes the snapshots of the first venue. Instruments take turns, so that they do not all come in one second.
 type books struct {
 	*Market
@@ -20,6 +23,7 @@ type books struct {
 	tides []tide
 	out   schemas.BookSnapshot
 	pool  [2][]*schemas.Level
+	bands []*schemas.DepthBand
 }
 
 // tide is how the depth of one instrument comes and goes.
@@ -35,6 +39,12 @@ func newBooks(m *Market) *books {
 	}
 	b.out = schemas.BookSnapshot{Meta: m.flowMeta(), Depth: uint32(m.cfg.BookLevels)}
 	b.out.Meta.SequenceKind = schemas.SequenceKind_SEQUENCE_KIND_NONE
+	for _, width := range bandWidths {
+		b.out.Bands = append(b.out.Bands, &schemas.DepthBand{
+			BasisPoints: width, BidQuantity: schemas.NewDecimal(0, quantityExponent), AskQuantity: schemas.NewDecimal(0, quantityExponent),
+		})
+	}
+	b.bands = b.out.Bands
 	for side := range b.pool {
 		for range m.cfg.BookLevels {
 			b.pool[side] = append(b.pool[side], &schemas.Level{
@@ -101,7 +111,41 @@ func (b *books) fill(in *instrument, t *tide, at schemas.Time) {
 			b.out.Asks = out
 		}
 	}
+	b.count()
 	m := b.out.Meta
 	m.Symbol, m.EventTime, m.ReceiveTime = in.symbol, int64(at), int64(at)
 	b.out.Updates = 1 + in.count
+}
+
+// count states the depth by band. A book is known as far as its last level.
+func (b *books) count() {
+	if b.out.Bands = b.bands; len(b.out.Bids) == 0 || len(b.out.Asks) == 0 {
+		b.out.Bands = nil
+		return
+	}
+	twice := b.out.Bids[0].Price.Mantissa + b.out.Asks[0].Price.Mantissa // the mid
+	bids, asks := walk{levels: b.out.Bids, twice: twice}, walk{levels: b.out.Asks, twice: twice}
+	for _, d := range b.out.Bands {
+		away := twice * int64(d.BasisPoints) / 10_000
+		d.BidQuantity.Mantissa, d.BidComplete = bids.to(away)
+		d.AskQuantity.Mantissa, d.AskComplete = asks.to(away)
+	}
+}
+
+// A walk sums a side from the best price outwards; distances are from the mid, and twice what they are.
+type walk struct {
+	levels     []*schemas.Level
+	twice, sum int64
+}
+
+// to goes on as far as away; beyond says that the side goes on there.
+func (w *walk) to(away int64) (sum int64, beyond bool) {
+	for len(w.levels) > 0 {
+		if d := 2*w.levels[0].Price.Mantissa - w.twice; max(d, -d) > away {
+			return w.sum, true
+		}
+		w.sum += w.levels[0].Quantity.Mantissa
+		w.levels = w.levels[1:]
+	}
+	return w.sum, false
 }

@@ -82,6 +82,12 @@ func TestTradesQuotesAndBooksAgree(t *testing.T) {
 					t.Fatalf("%d levels to %.2f %% from the mid: want 20 beyond 1 %%", len(side), 100*far)
 				}
 			}
+			const onePct = 3 // its band
+			d := r.Bands[onePct]
+			if bid, ask := depthOf(r, true), depthOf(r, false); math.Abs(d.BidQuantity.Float()/bid-1) > 1e-9 || math.Abs(d.AskQuantity.Float()/ask-1) > 1e-9 ||
+				!d.BidComplete || !d.AskComplete || r.Bands[onePct+1].BidComplete {
+				t.Fatalf("within 1 %% the book states %v, its levels have %v and %v", d, bid, ask)
+			}
 		}
 	})
 	if trades < 1000 || off > trades/100 || wide > 0 {
