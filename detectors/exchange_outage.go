@@ -16,7 +16,7 @@ import (
 
 const (
 	exchangeOutageName    = "exchange_outage"
-	exchangeOutageVersion = 1
+	exchangeOutageVersion = 2
 	// pipelineStall is the type of the events that speak of ourselves: no health of the feeds, or no network. It is never an outage.
 	pipelineStall = "pipeline_stall"
 )
@@ -56,11 +56,11 @@ const falseRate = 0.02
 
 // exchangeOutageConfig is the configuration of exchange_outage.
 type exchangeOutageConfig struct {
-	SilenceTimeout processor.Duration `koanf:"silence_timeout" json:"silence_timeout" doc:"With every symbol silent for so long, when that is unusual at all, the venue is out. Whole seconds."`
+	SilenceTimeout processor.Duration `koanf:"silence_timeout" json:"silence_timeout" doc:"With every symbol silent for so long, when that is unusual for the venue, it is out. Whole seconds."`
 	CheckInterval  processor.Duration `koanf:"check_interval" json:"check_interval" doc:"How often the venue is judged, in event time; whole seconds."`
 	Pause          processor.Duration `koanf:"pause" json:"pause" doc:"Pause between two arrivals of a venue's data that is acceptable on top of the usual one."`
 	HeartbeatPhi   float64            `koanf:"heartbeat_phi" json:"heartbeat_phi" doc:"-log10 of the probability of the pause in a venue's data from which it is out."`
-	PooledPhi      float64            `koanf:"pooled_phi" json:"pooled_phi" doc:"-log10 of the probability of the silence of all symbols together from which a venue of at least three is out; the venue's own history can only raise it."`
+	PooledPhi      float64            `koanf:"pooled_phi" json:"pooled_phi" doc:"-log10 of the probability of the silence of all symbols together from which a venue of at least four is out, three quarters of it for three and half for two; the venue's own history can only raise it."`
 	SymbolPhi      float64            `koanf:"symbol_phi" json:"symbol_phi" doc:"-log10 of the probability of one symbol's silence from which the venue is degraded; half of the symbols at three quarters of it do too."`
 	HealthInterval processor.Duration `koanf:"health_interval" json:"health_interval" doc:"Time between two FeedHealth records of a stream. Ten without one are a stall of our own. Whole seconds, at most 1m."`
 	SlowAnswer     processor.Duration `koanf:"slow_answer" json:"slow_answer" doc:"Probes that take longer are bad."`

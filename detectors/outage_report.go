@@ -38,7 +38,7 @@ func (x *exchangeOutage) explain(now schemas.Time, v outageVerdict) *schemas.Evi
 	case legHeartbeat:
 		z, *ev.Threshold = v.heartbeat, x.cfg.HeartbeatPhi
 	case legPooled:
-		if _, from := x.calib.Threshold(); v.threshold > x.cfg.PooledPhi {
+		if _, from := x.calib.Threshold(); v.threshold > x.floor() {
 			ev.ThresholdOrigin = origin(from)
 		}
 	case legTimeout:

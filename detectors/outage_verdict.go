@@ -148,6 +148,9 @@ type outageVerdict struct {
 }
 
 const (
+	// fullPool is how many symbols make pooled_phi count in full. The score takes their silences to be independent, which they are not:
+	// the more of them, the more it claims.
+	fullPool = 4
 	// timeoutPhi is the least pooled phi at which a timeout means anything: symbols that trade now and then are silent often.
 	timeoutPhi = 4
 	// halfShare of symbol_phi is what half of the symbols must reach together.
@@ -200,21 +203,23 @@ func (x *exchangeOutage) weigh(now schemas.Time, see sight) outageVerdict {
 // weighSilence looks for an outage.
 func (x *exchangeOutage) weighSilence(now schemas.Time, v *outageVerdict) {
 	v.silence = max(now.Sub(x.heard), 0)
-	v.threshold = x.cfg.PooledPhi
+	floor := x.floor()
+	v.pooled, v.threshold = x.pooled, floor
+	unusual := float64(timeoutPhi)
 	if t, _ := x.calib.Threshold(); x.calib.Calibrated() {
-		v.threshold = min(max(t, x.cfg.PooledPhi), 2*x.cfg.PooledPhi)
+		v.threshold = min(max(t, floor), 2*floor)
+		unusual = max(min(t, floor), timeoutPhi)
 	}
-	v.pooled = x.pooled
 	if x.cfg.HealthInterval.D() <= longestHealth && x.pulse.outlasts(now) {
 		v.heartbeat = x.pulse.phi(now, x.cfg.Pause.D())
 	}
 	if v.heartbeat >= x.cfg.HeartbeatPhi {
 		v.raise(alarm.High, legHeartbeat)
 	}
-	if x.pool >= 3 && x.pooled >= v.threshold {
+	if x.pool >= 2 && x.pooled >= v.threshold {
 		v.raise(alarm.High, legPooled)
 	}
-	if x.pool > 0 && x.pooled >= timeoutPhi && now.Sub(x.traded()) >= x.cfg.SilenceTimeout.D() {
+	if x.pool > 0 && x.pooled >= unusual && now.Sub(x.traded()) >= x.cfg.SilenceTimeout.D() {
 		v.raise(alarm.High, legTimeout)
 	}
 	v.out = v.severity >= alarm.High
@@ -231,6 +236,14 @@ func (x *exchangeOutage) weighSilence(now schemas.Time, v *outageVerdict) {
 	if now.Sub(x.silent) >= x.cfg.CriticalAfter.D() {
 		v.severity = alarm.Critical
 	}
+}
+
+// floor is the least threshold of the pooled score: pooled_phi, less where fewer symbols than fullPool are silent.
+func (x *exchangeOutage) floor() float64 {
+	if x.pool == 0 {
+		return x.cfg.PooledPhi
+	}
+	return x.cfg.PooledPhi * float64(min(x.pool, fullPool)) / fullPool
 }
 
 // traded is when any symbol last traded.
