@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -138,7 +139,11 @@ func (s *session) aborted(ctx, bounded context.Context, failed error) error {
 		reason = reasonOf(failed)
 	}
 	s.group.meter.transaction("aborted", reason)
-	s.group.log.Info("transaction aborted", "reason", reason, "error", failed)
+	level := slog.LevelInfo
+	if failed == nil {
+		level = slog.LevelDebug // each rebalance ends those of some members: nothing is wrong
+	}
+	s.group.log.Log(ctx, level, "transaction aborted", "reason", reason, "error", failed)
 	if s.aborts++; s.aborts > abortsAllowed {
 		return fmt.Errorf("%d transactions in a row were aborted: %w", s.aborts, errors.Join(failed, errors.New(reason)))
 	}

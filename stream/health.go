@@ -67,6 +67,12 @@ func (s *session) assess() {
 			state, reason = unhealthy, fmt.Sprintf("the last %d records of partition %d were dead letters", run, p.num)
 		}
 	})
+	s.mu.Lock()
+	joined := s.joined
+	s.mu.Unlock()
+	if parts == 0 && !joined {
+		state, reason = starting, "joining the group"
+	}
 	if state == healthy && ready < parts {
 		state, reason = starting, fmt.Sprintf("%d of %d partitions are restored", ready, parts)
 	}

@@ -24,6 +24,8 @@ type session struct {
 
 	mu      sync.Mutex // guards the fields below and the state and cancel of every part
 	parts   map[int32]*part
+	joined  bool // the group has said what this member gets, be it nothing, and has taken nothing away since
+	changed bool // joined is to be assessed anew
 	revoked bool // partitions were taken away since the last End
 	done    []finished
 	cancel  context.CancelFunc // of the poll in hand
@@ -137,12 +139,15 @@ func (s *session) close() {
 
 // assigned is called before the offsets of new partitions are fetched: they stay paused until they are restored.
 func (s *session) assigned(cl *kgo.Client, nums []int32) {
-	if len(nums) == 0 {
-		return
+	if len(nums) > 0 {
+		cl.PauseFetchPartitions(map[string][]int32{s.route.inputName: nums})
 	}
-	cl.PauseFetchPartitions(map[string][]int32{s.route.inputName: nums})
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.joined, s.changed = true, true
+	if len(nums) == 0 {
+		s.cancel() // no restore will wake the poll
+	}
 	for _, n := range nums {
 		if old := s.parts[n]; old != nil {
 			old.drop()
@@ -156,7 +161,7 @@ func (s *session) assigned(cl *kgo.Client, nums []int32) {
 func (s *session) lost(nums []int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.revoked = true
+	s.revoked, s.joined = true, false
 	for _, n := range nums {
 		if p := s.parts[n]; p != nil {
 			p.drop()
@@ -238,8 +243,8 @@ func (s *session) each(fn func(*part)) {
 // settle takes in what callbacks and restores have left. It runs between transactions only.
 func (s *session) settle(ctx context.Context) error {
 	s.mu.Lock()
-	revoked, done := s.revoked, s.done
-	s.revoked, s.done = false, nil
+	revoked, done, changed := s.revoked, s.done, s.changed
+	s.revoked, s.done, s.changed = false, nil, false
 	s.mu.Unlock()
 	if revoked {
 		if err := s.clearRevoked(ctx); err != nil {
@@ -252,7 +257,7 @@ func (s *session) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	if revoked || len(done) > 0 {
+	if revoked || changed || len(done) > 0 {
 		s.assess()
 	}
 	return nil

@@ -112,6 +112,9 @@ func TestPastTroubleOfAQuietGroupIsForgotten(t *testing.T) {
 	seen := false
 	for c := r.group.Component(); c.State != "healthy" || c.Measures[1].Value < partitions; c = r.group.Component() { // partitions_ready
 		seen = seen || c.State == "unhealthy" && strings.Contains(c.Reason, "UNKNOWN_SERVER_ERROR")
+		if c.State == "healthy" && c.Measures[0].Value == 0 { // partitions
+			t.Fatal("a group that has not joined yet calls itself healthy")
+		}
 		if time.Since(began) > 40*time.Second {
 			t.Fatalf("the group is %v", c)
 		}
@@ -120,5 +123,36 @@ func TestPastTroubleOfAQuietGroupIsForgotten(t *testing.T) {
 	r.end()
 	if fault.Hits() == 0 || !seen {
 		t.Errorf("NOT RUN: %d answers failed, and trouble was seen: %v", fault.Hits(), seen)
+	}
+}
+
+// One process more than there are partitions gets none: it is a spare, and well.
+func TestASpareProcessIsHealthy(t *testing.T) {
+	w := newWorld(t)
+	w.load(chaos.Load{Records: 1000})
+	var all []*running
+	for slot := range partitions + 1 {
+		all = append(all, w.start(stream.GroupOptions{Slot: slot, Leave: true}))
+	}
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		well, spare := 0, 0
+		for _, r := range all {
+			c := r.group.Component()
+			if c.State == "healthy" && c.Measures[0].Value == c.Measures[1].Value { // partitions, ready
+				well++
+			}
+			if c.Measures[0].Value == 0 {
+				spare++
+			}
+		}
+		if well == len(all) && spare == 1 {
+			break
+		}
+		if time.Since(began) > 40*time.Second {
+			t.Fatalf("%d of %d processes are well, %d have no partition", well, len(all), spare)
+		}
+	}
+	for _, r := range all {
+		r.end()
 	}
 }
