@@ -219,25 +219,34 @@ func TestOthersAreUntouched(t *testing.T) {
 
 // An unchanged answer comes as 304 and is a sign of life. Conditions are those of the last answer that could be read.
 func TestConditionalRequests(t *testing.T) {
+	t.Run("ETag", func(t *testing.T) { conditional(t, "ETag", "If-None-Match", `"1"`, `"2"`) })
+	t.Run("Last-Modified", func(t *testing.T) {
+		conditional(t, "Last-Modified", "If-Modified-Since", "Mon, 02 Mar 2026 11:00:00 GMT", "Mon, 02 Mar 2026 12:00:00 GMT")
+	})
+}
+
+// conditional runs a service that says by a header how new an answer is, and is asked by another.
+func conditional(t *testing.T, says, asks, one, two string) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		etag := func(body, tag string) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
-				if r.Header.Get("If-None-Match") == tag {
+				if r.Header.Get(asks) == tag {
 					w.WriteHeader(http.StatusNotModified)
 					return
 				}
-				w.Header().Set("ETag", tag)
+				w.Header().Set(says, tag)
 				_, _ = w.Write([]byte(body))
 			}
 		}
 		turns := []http.HandlerFunc{
-			etag(items("a"), `"1"`), etag(items("a"), `"1"`), etag(`{"other":1}`, `"2"`), etag(items("a", "b"), `"2"`), etag(items("a", "b"), `"2"`),
+			etag(items("a"), one), etag(items("a"), one), etag(`{"other":1}`, two), etag(items("a", "b"), two), etag(items("a", "b"), two),
 		}
 		var conditions []string
 		o := options()
 		o.Once = false
 		o.Client.http.Transport = transport(func(r *http.Request) http.HandlerFunc {
-			conditions = append(conditions, r.Header.Get("If-None-Match"))
+			conditions = append(conditions, r.Header.Get(asks))
 			turn := turns[0]
 			if len(turns) > 1 {
 				turns = turns[1:]
@@ -254,7 +263,7 @@ func TestConditionalRequests(t *testing.T) {
 		if err := src.Run(ctx, out); err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"", `"1"`, `"1"`, "", `"2"`}
+		want := []string{"", one, one, "", two}
 		if len(conditions) < 5 || !slices.Equal(conditions[:5], want) {
 			t.Errorf("conditions %q, want %q: the unreadable answer is not one to refer to", conditions, want)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -147,6 +148,29 @@ func TestRate(t *testing.T) {
 		if got := float64(n) / float64(seconds); got < 0.88*rate || got > 1.12*rate {
 			t.Errorf("%.0f records a second, want about %.0f", got, rate)
 		}
+	}
+}
+
+// From one record a second to a million the rate is what is asked for: activity does not hang on it, so that in the same seconds
+// there are as many times more.
+func TestRatesFromOneToAMillion(t *testing.T) {
+	count := func(rate float64, seconds int) (n float64) {
+		cfg := tradesOnly()
+		cfg.Rate, cfg.AnomaliesPerDay = rate, 0
+		m := NewMarket(cfg, monday, nil)
+		for range seconds {
+			if err := m.Second(func(schemas.Topic, schemas.Message) error { n++; return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return n / rate
+	}
+	const brief, long = 1, 3600
+	if one, many := count(1, long), count(100, long); math.Abs(one/many-1) > 0.1 {
+		t.Errorf("at one a second %.3f times the rate, at a hundred %.3f", one, many)
+	}
+	if thousands, million := count(100_000, brief), count(1_000_000, brief); math.Abs(million/thousands-1) > 0.05 {
+		t.Errorf("at a million a second %.3f times the rate, at a tenth of it %.3f", million, thousands)
 	}
 }
 
