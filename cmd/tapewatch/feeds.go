@@ -18,7 +18,7 @@ func newFeeds(a *app) *cobra.Command {
 	var live bool
 	list := &cobra.Command{
 		Use: "list", Short: "List every channel of every source: where from, what proves it, for which instruments it is set", Args: noArgs,
-		Long: "One row for each channel of each source. PROOF says how the loss of a record is seen; docs/feeds.md says what each proof cannot.\n" +
+		Long: "One row for each channel of each source. RECORDS are the types of record that it gives. PROOF says how the loss of a record is seen; docs/feeds.md says what each proof cannot.\n" +
 			"KEY is the setting of a key or an address that a service wants, STATUS says whether it is there. CONFIGURED are the instruments of the\n" +
 			"settings, - where the channel is not asked for. RECORDED is the month of the recording that proves the decoding of the\n" +
 			"channel, - where documented examples do.\n\n" +
@@ -36,13 +36,13 @@ func newFeeds(a *app) *cobra.Command {
 			if live {
 				return a.liveFeeds(cmd.Context(), rows)
 			}
-			l := listing{head: []string{"SOURCE", "CHANNEL", "KEY", "STATUS", "PROOF", "RECORDED", "WHOLE", "USED", "CONFIGURED", "ADDRESS"}, data: rows}
+			l := listing{head: []string{"SOURCE", "CHANNEL", "RECORDS", "KEY", "STATUS", "PROOF", "RECORDED", "WHOLE", "USED", "CONFIGURED", "ADDRESS"}, data: rows}
 			for _, r := range rows {
 				configured := "-"
 				if len(r.Configured) > 0 {
 					configured = strings.Join(r.Configured, ",")
 				}
-				l.row(r.Source, r.Channel, orDash(r.Key), r.Status, r.Proof, orDash(r.Recorded), yes(r.Complete), yes(r.Used), configured, r.Address)
+				l.row(r.Source, r.Channel, orDash(strings.Join(r.Records, ",")), orDash(r.Key), r.Status, r.Proof, orDash(r.Recorded), yes(r.Complete), yes(r.Used), configured, r.Address)
 			}
 			return a.print(l)
 		},
@@ -58,6 +58,8 @@ type shownFeed struct {
 	Venue   string `json:"venue"`
 	Channel string `json:"channel"`
 	Address string `json:"address"`
+	// Records are the types of record that the channel of a venue gives.
+	Records []string `json:"records"`
 	// Key is the setting that the source wants to be asked with, empty for none.
 	Key string `json:"key"`
 	// Status is ready, or names what is missing.
@@ -94,7 +96,7 @@ func (s *settings) feeds() ([]shownFeed, error) {
 		}
 		for _, channel := range spec.Channels {
 			r := shownFeed{
-				Source: v.name, Venue: spec.Venue, Channel: channel, Status: "ready", Proof: spec.Proof(channel), Recorded: spec.Recorded.Of(channel), Complete: !slices.Contains(spec.Partial, channel),
+				Source: v.name, Venue: spec.Venue, Channel: channel, Status: "ready", Records: spec.Records(channel), Proof: spec.Proof(channel), Recorded: spec.Recorded.Of(channel), Complete: !slices.Contains(spec.Partial, channel),
 				Used: slices.Contains(s.Sources.Use, v.name), Address: address(spec, channel), Configured: []string{}, name: cmp.Or(v.common.Name, spec.SourceName()),
 			}
 			if slices.Contains(v.common.Channels, channel) {
@@ -121,14 +123,14 @@ func (s *settings) feeds() ([]shownFeed, error) {
 		for _, stream := range streams {
 			rows = append(rows, shownFeed{
 				Source: m.name, Venue: p.Venue(), Channel: stream, Key: m.key, Status: state, Proof: "none", Complete: true, Used: slices.Contains(s.Sources.Use, m.name),
-				Configured: []string{}, name: m.name,
+				Records: []string{}, Configured: []string{}, name: m.name,
 			})
 		}
 	}
 	for _, c := range s.Probe.Calls() {
 		rows = append(rows, shownFeed{
 			Source: probeName, Venue: c.Venue, Channel: "probe " + c.Scope, Status: "ready", Proof: "none", Complete: true, Used: slices.Contains(s.Sources.Use, probeName),
-			Configured: []string{}, Address: c.Address, name: probeName,
+			Records: []string{}, Configured: []string{}, Address: c.Address, name: probeName,
 		})
 	}
 	return rows, nil
@@ -176,13 +178,14 @@ func writeFeeds(b *bytes.Buffer) error {
 		"| checksum | the best levels of the book, summed up | a change below those levels until it rises among them; how much was lost |\n" +
 		"| connection | the messages of a connection are numbered | which stream lost: all are told of it |\n" +
 		"| none | nothing but silence and the end of the connection | a single message |\n\n" +
-		"Recorded is the month of the recording that proves the decoding of a channel, - where examples of the venue's documentation do.\n\n" +
-		"| source | venue | channel | proof | recorded | whole | instruments by default | address |\n|---|---|---|---|---|---|---|---|\n")
+		"Records are the types that a channel gives (a test plays the documented messages of each). Recorded is the month of the recording that proves the decoding\n" +
+		"of a channel, - where examples of the venue's documentation do.\n\n" +
+		"| source | venue | channel | records | proof | recorded | whole | instruments by default | address |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
 		if _, ok := s.Venues.connector(r.Source); !ok {
 			continue
 		}
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s | %s |\n", r.Source, r.Venue, r.Channel, r.Proof, orDash(r.Recorded), yes(r.Complete), strings.Join(r.Configured, ", "), r.Address)
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.Source, r.Venue, r.Channel, strings.Join(r.Records, ", "), r.Proof, orDash(r.Recorded), yes(r.Complete), strings.Join(r.Configured, ", "), r.Address)
 	}
 	b.WriteString("\nServices that are asked ([sources](sources.md)); what is new is found by what they answer, so nothing proves a loss:\n\n" +
 		"| source | venue of its records | channel | asked with |\n|---|---|---|---|\n")

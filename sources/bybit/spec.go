@@ -42,6 +42,7 @@ func (c Config) Spec() (*venue.Spec, error) {
 	}
 	if linear {
 		s.Recorded.Channels = append(s.Recorded.Channels, venue.Marks)
+		s.Also = map[string][]string{venue.Marks: {"OpenInterest"}}
 		s.Topics = append(s.Topics, schemas.MarketDerivatives)
 	}
 	s.Topics = append(s.Topics, schemas.VenuesStatus)

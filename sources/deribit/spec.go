@@ -34,6 +34,9 @@ func (c Config) Spec() (*venue.Spec, error) {
 	s := &venue.Spec{
 		Venue: "deribit", Market: "derivatives", NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true, Channels: channels,
 		Canonical: canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,
+		Also: map[string][]string{
+			venue.Trades: {"Liquidation"}, venue.Marks: {"OpenInterest", "VenueStatus"}, venue.Options: {"VenueStatus"},
+		},
 		Recorded: venue.Recorded{When: "2021-07", Channels: []string{venue.Book, venue.Options}},
 		Topics: []schemas.Topic{
 			schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.MarketDerivatives, schemas.MarketOptions, schemas.VenuesStatus,

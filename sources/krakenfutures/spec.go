@@ -27,6 +27,10 @@ func (c Config) Spec() (*venue.Spec, error) {
 	s := &venue.Spec{
 		Venue: "kraken", Market: "futures", NewDecoder: func() venue.Decoder { return &decoder{} }, Contiguous: true, Channels: channels,
 		Canonical: canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,
+		// One feed has quotes and marks.
+		Also: map[string][]string{
+			venue.Trades: {"Liquidation"}, venue.Quotes: {"Mark", "Funding", "OpenInterest", "VenueStatus"}, venue.Marks: {"OpenInterest", "Quote", "VenueStatus"},
+		},
 		Recorded:  venue.Recorded{When: "2021-07", Channels: []string{venue.Trades, venue.Quotes, venue.Book}},
 		Topics:    []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.MarketDerivatives, schemas.VenuesStatus},
 		Books:     venue.BookRules{Chain: venue.ChainStep, Proof: schemas.SequenceKind_SEQUENCE_KIND_ARITHMETIC},

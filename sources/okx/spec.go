@@ -29,6 +29,7 @@ func (c Config) Spec() (*venue.Spec, error) {
 	s := &venue.Spec{
 		Venue: "okx", Market: "public", NewDecoder: func() venue.Decoder { return &decoder{} }, Channels: channels(),
 		Canonical: canonical, VenueSymbol: venueSymbol, Streams: streams, IsData: isData,
+		Partial:   []string{venue.Liquidations}, // one a second and contract, at most
 		Recorded:  venue.Recorded{When: "2022-05", Channels: []string{venue.Trades, venue.Quotes, venue.Book}},
 		Topics:    []schemas.Topic{schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.MarketDerivatives, schemas.VenuesStatus},
 		Books:     venue.BookRules{Chain: venue.ChainPrevious, Proof: schemas.SequenceKind_SEQUENCE_KIND_IDENTITY, Checksum: checksum},

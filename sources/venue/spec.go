@@ -35,6 +35,8 @@ type Spec struct {
 	Venue, Market string
 	// Channels are all that the market has; Partial those of them that the venue sends a part of only.
 	Channels, Partial []string
+	// Also are the types of record that the messages of a channel have besides the channel's own.
+	Also map[string][]string
 	// Recorded says which of them a recording of the venue proves.
 	Recorded Recorded
 	// Topics are those that the market's keys live on.
@@ -128,6 +130,15 @@ type Recovery struct {
 
 // SourceName is the Meta.source of the market's records.
 func (s *Spec) SourceName() string { return s.Venue + "." + s.Market }
+
+// own are the types of record of each channel.
+var own = map[string][]string{
+	Trades: {"Trade"}, Book: {"BookSnapshot"}, Quotes: {"Quote"}, Marks: {"Mark", "Funding"}, Interest: {"OpenInterest"}, Liquidations: {"Liquidation"},
+	Options: {"OptionQuote"}, State: {"VenueStatus"},
+}
+
+// Records lists the types of record that a channel gives.
+func (s *Spec) Records(channel string) []string { return slices.Concat(own[channel], s.Also[channel]) }
 
 // Proof names what shows the loss of a single message of a channel: arithmetic, identity, checksum, connection or none.
 func (s *Spec) Proof(channel string) string {
