@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,13 +97,6 @@ func (w *writer) Write(ctx context.Context, b sinks.Batch) (sinks.Result, error)
 		return sinks.Result{}, err
 	}
 	kept := w.withinRetention(b.Entries)
-	rows := make([][]any, len(kept))
-	for i := range kept {
-		var err error
-		if rows[i], err = row(kept[i]); err != nil {
-			return sinks.Result{}, err
-		}
-	}
 	if err := w.ensure(ctx, kept); err != nil {
 		return sinks.Result{}, err
 	}
@@ -111,8 +105,8 @@ func (w *writer) Write(ctx context.Context, b sinks.Batch) (sinks.Result, error)
 		if err := move(ctx, tx, b); err != nil {
 			return err
 		}
-		if len(rows) > 0 {
-			if inserted, err = insert(ctx, tx, rows); err != nil {
+		if len(kept) > 0 {
+			if inserted, err = insert(ctx, tx, kept); err != nil {
 				return err
 			}
 		}
@@ -124,7 +118,7 @@ func (w *writer) Write(ctx context.Context, b sinks.Batch) (sinks.Result, error)
 	if err != nil {
 		return sinks.Result{}, w.classify(err)
 	}
-	return sinks.Result{Written: int(inserted), Duplicates: len(rows) - int(inserted), Expired: len(b.Entries) - len(kept)}, nil
+	return sinks.Result{Written: int(inserted), Duplicates: len(kept) - int(inserted), Expired: len(b.Entries) - len(kept)}, nil
 }
 
 // move moves the positions, from exactly where the consumer thinks they are. The row locks keep a second owner waiting until
@@ -148,18 +142,24 @@ func move(ctx context.Context, tx pgx.Tx, b sinks.Batch) error {
 	return nil
 }
 
-// insert copies the rows and inserts them from the copy; it returns how many were new.
-func insert(ctx context.Context, tx pgx.Tx, rows [][]any) (int64, error) {
+// insert copies the entries as rows and inserts them from the copy; it returns how many were new. Rows are made while the
+// server takes in those before them.
+func insert(ctx context.Context, tx pgx.Tx, entries []sinks.Entry) (int64, error) {
 	if _, err := tx.Exec(ctx, stage); err != nil {
 		return 0, fmt.Errorf("making the staging table: %w", err)
 	}
-	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"events_stage"}, columns, pgx.CopyFromRows(rows)); err != nil {
-		return 0, fmt.Errorf("copying %d rows: %w", len(rows), err)
+	var refused error // of a row; what the server says then is only that the copy was broken off
+	rows := pgx.CopyFromSlice(len(entries), func(i int) (values []any, err error) {
+		values, refused = row(entries[i])
+		return values, refused
+	})
+	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"events_stage"}, columns, rows); err != nil {
+		return 0, fmt.Errorf("copying %d rows: %w", len(entries), cmp.Or(refused, err))
 	}
 	names := strings.Join(columns, ", ")
 	tag, err := tx.Exec(ctx, "INSERT INTO events ("+names+") SELECT "+names+" FROM events_stage ON CONFLICT DO NOTHING")
 	if err != nil {
-		return 0, fmt.Errorf("inserting %d rows: %w", len(rows), err)
+		return 0, fmt.Errorf("inserting %d rows: %w", len(entries), err)
 	}
 	return tag.RowsAffected(), nil
 }
