@@ -118,7 +118,7 @@ func (in *incidents) OnRecord(rec schemas.Record, emit processor.Emit) {
 	}
 	in.now = max(in.now, rec.Time)
 	in.members = slices.DeleteFunc(in.members, func(m participant) bool { return in.over(m) })
-	if in.onset != 0 && !in.anyOpen() {
+	if in.onset != 0 && !in.goesOn() {
 		in.end(emit) // all have been silent for too long
 	}
 	joined, changed := in.take(e, rec.Time)
@@ -208,7 +208,7 @@ func (in *incidents) follow(joined bool, emit processor.Emit) {
 			m.counted = m.counted || m.open && m.begun >= in.onset
 		}
 	}
-	if !in.anyOpen() {
+	if !in.goesOn() {
 		in.end(emit)
 		return
 	}
@@ -229,9 +229,14 @@ func (in *incidents) end(emit processor.Emit) {
 
 func counted(m *participant) bool { return m.counted }
 
-// anyOpen reports whether an episode of the incident is still on.
-func (in *incidents) anyOpen() bool {
-	return slices.ContainsFunc(in.members, func(m participant) bool { return m.counted && m.open })
+// goesOn reports whether an episode of the incident is on; one of the market needs half of the assets that make it one, or the last
+// episode of many would keep it open.
+func (in *incidents) goesOn() bool {
+	on := in.breadth(func(m *participant) bool { return m.counted && m.open })
+	if in.market() {
+		return 2*len(on.assets) >= in.cfg.MarketAssets
+	}
+	return on.members > 0
 }
 
 func (in *incidents) market() bool { return in.key.String() == "market:all" }

@@ -117,7 +117,10 @@ func (in *incidents) sentence(b breadth, status string) string {
 	if in.market() {
 		what = "the market"
 	}
-	if status == schemas.Resolved {
+	switch {
+	case status == schemas.Resolved && in.market():
+		return fmt.Sprintf("Alarms are on about fewer than half of the %d assets that make an incident of the market.", in.cfg.MarketAssets)
+	case status == schemas.Resolved:
 		return fmt.Sprintf("No alarm about %s is on any more.", what)
 	}
 	text := fmt.Sprintf("%d alarms about %s since %v, by %s", b.members, what, in.onset, strings.Join(b.detectors, ", "))
