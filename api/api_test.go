@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/tapewatch/tapewatch/api/auth"
 	"github.com/tapewatch/tapewatch/api/health"
@@ -276,6 +277,26 @@ func (s *stand) pages(query string, limit int) (ids []string) {
 	}
 	s.t.Fatal("the pages do not end")
 	return nil
+}
+
+func TestDocumentedEventIsOne(t *testing.T) {
+	for _, text := range testservices.Examples(t, "docs/events.md", "json") {
+		e := &schemas.Event{}
+		if err := protojson.Unmarshal([]byte(text), e); err != nil {
+			t.Fatal(err)
+		}
+		if err := schemas.Validate(e); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestDocumentedRequestsAreAnswered(t *testing.T) {
+	s := newStand(t, nil)
+	for _, line := range testservices.ExampleLines(t, "docs/events.md", "http") {
+		method, path, _ := strings.Cut(line, " ")
+		s.want(200, method, path)
+	}
 }
 
 func TestEventsFromMemoryAndDatabaseAreTheSame(t *testing.T) {

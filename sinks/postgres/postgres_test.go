@@ -155,6 +155,28 @@ func TestRowsHoldEveryField(t *testing.T) {
 	}
 }
 
+func TestDocumentedQueriesAnswer(t *testing.T) {
+	dsn := testservices.Postgres(t)
+	c := sinktest.Broker(t)
+	sinktest.Produce(t, sinktest.Client(t, c), 0, 32)
+	defer sinktest.Run(t, newSink(t, dsn, c, nil).Run)()
+	pool := connect(t, dsn)
+	sinktest.Eventually(t, 10*time.Second, func() bool { return count(t, pool, "SELECT count(*) FROM events") == 32 }, "rows are missing")
+	for _, query := range testservices.ExampleLines(t, "docs/events.md", "sql") {
+		rows, err := pool.Query(t.Context(), query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for rows.Next() {
+			found++
+		}
+		if err := rows.Err(); err != nil || found == 0 {
+			t.Errorf("%s: %d rows, error %v; it must give some", query, found, err)
+		}
+	}
+}
+
 func TestDatabaseDownInMidStream(t *testing.T) {
 	server := testservices.PostgresServer(t)
 	c := sinktest.Broker(t)

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -223,6 +224,26 @@ func TestScriptIsIdempotent(t *testing.T) {
 	}
 	if n := r.XLen(t.Context(), "{tapewatch}:events").Val(); n != 0 {
 		t.Errorf("a refused batch left %d events", n)
+	}
+}
+
+func TestDocumentedCommandsAnswer(t *testing.T) {
+	url := testservices.Redis(t)
+	c := sinktest.Broker(t)
+	s := newSink(t, url, c)
+	defer sinktest.Run(t, s.Run)()
+	sinktest.Produce(t, sinktest.Client(t, c), 0, 32)
+	r := client(t, url)
+	sinktest.Eventually(t, 10*time.Second, func() bool { return len(streamIDs(t, r)) == 32 }, "events are missing")
+	for _, line := range testservices.ExampleLines(t, "docs/events.md", "redis") {
+		var args []any
+		for word := range strings.FieldsSeq(line) {
+			args = append(args, word)
+		}
+		answer, err := r.Do(t.Context(), args...).Result()
+		if text := fmt.Sprint(answer); err != nil || !strings.Contains(text, "price_anomaly") {
+			t.Errorf("%s: %.80s, error %v; it must give events", line, text, err)
+		}
 	}
 }
 
