@@ -20,6 +20,7 @@ type bound struct {
 	set   bool
 	fixed bool  // at key, wherever the levels go
 	key   int64 // else at the worst level
+	half  int64 // of a fixed one: halfway there from the best price of the snapshot
 }
 
 // Cut says that the snapshot which the book was filled from had at most n levels a side. Beyond the worst of them stands what has
@@ -32,7 +33,18 @@ func cut(side []entry, n int) bound {
 	if n <= 0 || len(side) < n {
 		return bound{}
 	}
-	return bound{set: true, fixed: true, key: side[0].key}
+	end, best := side[0].key, side[len(side)-1].key
+	return bound{set: true, fixed: true, key: end, half: end + (best-end)/2}
+}
+
+// refine multiplies the prices by ten.
+func (e *bound) refine() { e.key, e.half = e.key*10, e.half*10 }
+
+// Short says that on one side the best price has gone half of the way to where a snapshot was cut.
+func (b *Book) Short() bool { return b.bidEnd.short(b.bids, 1) || b.askEnd.short(b.asks, -1) }
+
+func (e bound) short(side []entry, sign int64) bool {
+	return e.fixed && (len(side) == 0 || side[len(side)-1].key*sign < e.half*sign)
 }
 
 // covers says that a side is known as far as the limit; sign is 1 for bids and -1 for asks.

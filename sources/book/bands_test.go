@@ -181,3 +181,41 @@ func BenchmarkBands(b *testing.B) {
 		})
 	}
 }
+
+// A book is short once its best price has gone half of the way to the cut, at whatever scale.
+func TestShort(t *testing.T) {
+	fall := func(b *Book, to int64) {
+		for p := int64(9999); p > to; p-- {
+			must(t, b.Apply([]Level{{Number{p, -2}, Number{}}}, nil))
+		}
+	}
+	for _, c := range []struct {
+		name string
+		do   func(b *Book)
+		want bool
+	}{
+		{"whole", func(b *Book) { fall(b, 9940) }, false},
+		{"a window", func(b *Book) { b.Truncate(60); fall(b, 9940) }, false},
+		{"cut", func(b *Book) { b.Cut(60) }, false},
+		{"not half of the way", func(b *Book) { b.Cut(60); fall(b, 9969) }, false},
+		{"half of the way", func(b *Book) { b.Cut(60); fall(b, 9968) }, true},
+		{"finer prices", func(b *Book) {
+			b.Cut(60)
+			must(t, b.Apply([]Level{{Number{95_001_234, -6}, Number{1, 0}}}, nil))
+			fall(b, 9969)
+		}, false},
+		{"finer prices, half of the way", func(b *Book) {
+			b.Cut(60)
+			must(t, b.Apply([]Level{{Number{95_001_234, -6}, Number{1, 0}}}, nil))
+			fall(b, 9968)
+		}, true},
+		{"nothing left", func(b *Book) { b.Cut(60); fall(b, 9939) }, true},
+		{"a new snapshot", func(b *Book) { b.Cut(60); must(t, b.Replace([]Level{{Number{9000, -2}, Number{1, 0}}}, nil)) }, false},
+	} {
+		b := even(t, 60)
+		c.do(b)
+		if got := b.Short(); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}

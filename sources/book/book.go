@@ -121,10 +121,13 @@ func (b *Book) refine() bool {
 			}
 		}
 	}
-	if !fits(b.bidEnd.key) || !fits(b.askEnd.key) {
-		return false
+	for _, end := range [...]bound{b.bidEnd, b.askEnd} {
+		if !fits(end.key) || !fits(end.half) {
+			return false
+		}
 	}
-	b.bidEnd.key, b.askEnd.key = b.bidEnd.key*10, b.askEnd.key*10
+	b.bidEnd.refine()
+	b.askEnd.refine()
 	for _, side := range [...][]entry{b.bids, b.asks} {
 		for i := range side {
 			side[i].key *= 10

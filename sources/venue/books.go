@@ -34,6 +34,9 @@ func (m *Machine) book(in *instrument, e *Event, f capture.Frame, place int) (fr
 		}
 	default:
 		out = in.sync.update(e, digest)
+		if in.anew != nil && out == applied {
+			m.renewed(in, in.anew.update(e, digest))
+		}
 	}
 	if out == known {
 		m.core.Duplicate(s)
@@ -76,6 +79,10 @@ func (m *Machine) waiting(in *instrument, f capture.Frame, overflow bool) {
 // bookAnswer takes the snapshot that was asked for.
 func (m *Machine) bookAnswer(in *instrument, e *Event, f capture.Frame) error {
 	in.wanted = false
+	if in.anew != nil {
+		m.renewed(in, in.anew.answer(e))
+		return nil
+	}
 	timed := e.At != 0
 	if !timed {
 		e.At = m.core.Clock.Estimate(f.At)
@@ -106,7 +113,7 @@ func (in *instrument) change(f capture.Frame) {
 // lostBook invalidates the book first, then says so ahead of what follows, then asks for a snapshot.
 func (m *Machine) lostBook(in *instrument, s *feed.Stream, conn string, l feed.Loss) error {
 	in.sync.invalidate()
-	in.dirty, in.updates, in.heir = false, 0, nil
+	in.dirty, in.updates, in.heir, in.anew = false, 0, nil, nil
 	if err := m.core.Gap(schemas.MarketBooks, s, "book", in.symbol, conn, l); err != nil {
 		return err
 	}
@@ -140,7 +147,7 @@ func (m *Machine) lost(in *instrument, s *feed.Stream, conn, cause string) error
 			return m.lostBook(in, s, conn, l)
 		}
 		in.sync.restart()
-		in.dirty, in.updates, in.heir, in.wanted = false, 0, nil, m.spec.Books.Asked && in.wanted
+		in.dirty, in.updates, in.heir, in.anew, in.wanted = false, 0, nil, nil, m.spec.Books.Asked && in.wanted
 		if !valid {
 			return nil
 		}

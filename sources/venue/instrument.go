@@ -43,6 +43,7 @@ type instrument struct {
 	source  string       // session that the snapshot in the stream came on: the book follows it alone; "" when it has ended
 	alone   schemas.Time // receipt clock of that end
 	heir    *heir        // the same book by the next session, until that has come as far
+	anew    *bookSync    // the same book by the next snapshot, until that has come as far
 	wanted  bool         // a snapshot is on its way
 	asked   schemas.Time // receipt clock of the request
 	resync  bool         // the next book published is the first since a snapshot

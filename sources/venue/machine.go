@@ -25,6 +25,8 @@ type Machine struct {
 	decoder Decoder
 	hands   Hands
 	flushed schemas.Time // receipt clock of the last flush
+	// refreshed is when a book that is valid was last asked for.
+	refreshed schemas.Time
 
 	instruments map[string]*instrument // by the venue's spelling
 	order       []*instrument          // by canonical symbol
@@ -400,6 +402,7 @@ func (m *Machine) Advance(at schemas.Time) error {
 		}
 	}
 	m.settle(at)
+	m.refresh(at)
 	if at.Floor(again) == at {
 		m.relist()
 	}
