@@ -93,7 +93,7 @@ func (e *evaluation) labelCharts(all []*member) []*chartPlan {
 	if len(e.labels) == 0 {
 		kinds = nil
 		for _, s := range severityNames {
-			kinds = append(kinds, s+" alarm")
+			kinds = append(kinds, "Alarm, "+s)
 		}
 	}
 	by := map[string][]moment{}
@@ -102,7 +102,7 @@ func (e *evaluation) labelCharts(all []*member) []*chartPlan {
 			by[o.became] = append(by[o.became], moment{m, o.at})
 		}
 		for i, at := range m.alarms {
-			kind := severityNames[m.peaks[i]-1] + " alarm"
+			kind := "Alarm, " + severityNames[m.peaks[i]-1]
 			by[kind] = append(by[kind], moment{m, at})
 		}
 	}
@@ -140,7 +140,7 @@ func tryCharts(all []*member, i int, g grade) []*chartPlan {
 	var out []*chartPlan
 	for k, became := range []string{"found", "missed"} {
 		for _, t := range evenly(by[k], 1) {
-			c := t.m.chart(fmt.Sprintf("%v %s: %s, %s", g, became, t.m.symbol, clock(t.at)), t.at.Add(-chartBefore), t.at.Add(chartAfter), t.at)
+			c := t.m.chart(fmt.Sprintf("Injected %v, %s: %s, %s", g, became, t.m.symbol, clock(t.at)), t.at.Add(-chartBefore), t.at.Add(chartAfter), t.at)
 			c.Spans = []sheet.Span{{From: t.at, To: t.at.Add(g.window()), Onset: t.at, Name: "injected, where an alarm finds it"}}
 			if t.alarm != nil {
 				c.Alerts = append(c.Alerts, sheet.Alert{At: t.alarm.at, Severity: severityNames[t.alarm.severity-1]})

@@ -43,10 +43,10 @@ func TestChartsShowWhatWasFound(t *testing.T) {
 	if whole := kinds["A-USD, the whole test range"]; len(whole.Alerts) != one.Keys[0].Alarms || len(whole.Alerts) == 0 {
 		t.Errorf("the whole range has %d alerts, want the %d alarms of the key", len(whole.Alerts), one.Keys[0].Alarms)
 	}
-	if small := kinds["jump 0.01 % missed"]; len(small.Spans) != 1 {
+	if small := kinds["Injected jump 0.01 %, missed"]; len(small.Spans) != 1 {
 		t.Errorf("no chart of a missed jump among %d charts", len(one.Charts))
 	}
-	jump := kinds["jump 10 % found"]
+	jump := kinds["Injected jump 10 %, found"]
 	if len(jump.Spans) != 1 || len(jump.Alerts) == 0 {
 		t.Fatalf("no chart of a found jump with its alert among %d charts", len(one.Charts))
 	}
@@ -70,6 +70,9 @@ func TestChartsShowWhatWasFound(t *testing.T) {
 	}
 	if got, want := r.Naive[0].Fitted.Value, one.Fitted.Value; got > want || got < want/2 {
 		t.Errorf("the naive rule has %.2f alarms a day on the fit range, want no more than the detector's %.2f, and about as many", got, want)
+	}
+	if got, want := r.Hindsight[0].Background.Value, one.Background.Value; got > want || got < want/2 || r.Hindsight[0].Fitted != nil {
+		t.Errorf("in hindsight it has %.2f alarms a day on the test range, want no more than the detector's %.2f, and about as many", got, want)
 	}
 	again, err := Run(t.Context(), o)
 	if err != nil {

@@ -37,29 +37,6 @@ const (
 	naiveBars  = 30
 )
 
-// A CorrelationReport is the outcome of the study of correlation_breakdown.
-type CorrelationReport struct {
-	Test  string           `json:"test"`
-	Rules []CorrelationRow `json:"rules"`
-}
-
-// A CorrelationRow is one rule at one rate. Alarms are counted per pair, or, of a basket, per member.
-type CorrelationRow struct {
-	Rule   string           `json:"rule"`
-	Fitted *Interval        `json:"fitted,omitempty"`
-	PerDay Interval         `json:"per_day"`
-	Breaks []BreakingReport `json:"breaks"`
-}
-
-// A BreakingReport is what became of the injections of one kind.
-type BreakingReport struct {
-	Kind  string   `json:"kind"`
-	N     int      `json:"n"`
-	Busy  int      `json:"busy"`
-	Found Interval `json:"found"`
-	Delay Delay    `json:"delay"`
-}
-
 // correlationStudy judges correlation_breakdown on minute candles of several instruments: the pairs of the first with each other
 // one alone, and all of them as one basket, beside the plain rule |rho30 - previous rho30| on five-minute returns. The first half
 // of the minutes fits the plain rule and warms the detector up, the second is measured.
@@ -84,11 +61,14 @@ func correlationStudy(ctx context.Context, o StudyOptions) (Result, error) {
 			break
 		}
 		for _, budget := range []float64{1, 7} {
-			one, err := s.detector(ctx, o.Config, basket, budget)
+			one, units, err := s.detector(ctx, o.Config, basket, budget)
 			if err != nil {
 				return nil, err
 			}
 			out.Rules = append(out.Rules, *one)
+			if o.Charts && !basket && budget == 1 {
+				out.Charts = s.charts(units)
+			}
 		}
 		one, err := s.fitted(ctx, o.Config, basket, weekly)
 		if err != nil {
@@ -125,7 +105,7 @@ func (s *correlationStage) fitted(ctx context.Context, config []byte, basket boo
 		}
 		budget = min(max(budget*ratio, leastBudget), mostBudget)
 	}
-	out, err := s.detector(ctx, config, basket, best)
+	out, _, err := s.detector(ctx, config, basket, best)
 	if err != nil {
 		return nil, err
 	}
@@ -186,29 +166,31 @@ func (s *correlationStage) perturbed(at, j int, b breaking) []row {
 	return out
 }
 
-// naiveScore is |rho - rho before| of two windows of 30 five-minute returns that end with a row; changed rows stand in from at on.
+// naiveScore is |rho - rho before| of two windows that end with a row.
 func (s *correlationStage) naiveScore(end, a, b, at int, changed []row) float64 {
+	return math.Abs(s.rho(end, a, b, at, changed) - s.rho(end-naiveBar*naiveBars, a, b, at, changed))
+}
+
+// rho is the correlation of 30 five-minute returns that end with a row; changed rows stand in from at on.
+func (s *correlationStage) rho(end, a, b, at int, changed []row) float64 {
 	closeOf := func(k, j int) float64 {
 		if i := k - at; changed != nil && i >= 0 && i < len(changed) {
 			return changed[i].candles[j].close
 		}
 		return s.rows[k].candles[j].close
 	}
-	window := func(end int) float64 {
-		var xy, xx, yy float64
-		for k := range naiveBars {
-			e := end - k*naiveBar
-			x, y := closeOf(e, a)/closeOf(e-naiveBar, a)-1, closeOf(e, b)/closeOf(e-naiveBar, b)-1
-			xy += x * y
-			xx += x * x
-			yy += y * y
-		}
-		if xx*yy == 0 {
-			return 0
-		}
-		return xy / math.Sqrt(xx*yy)
+	var xy, xx, yy float64
+	for k := range naiveBars {
+		e := end - k*naiveBar
+		x, y := closeOf(e, a)/closeOf(e-naiveBar, a)-1, closeOf(e, b)/closeOf(e-naiveBar, b)-1
+		xy += x * y
+		xx += x * x
+		yy += y * y
 	}
-	return math.Abs(window(end) - window(end-naiveBar*naiveBars))
+	if xx*yy == 0 {
+		return 0
+	}
+	return xy / math.Sqrt(xx*yy)
 }
 
 // ends are the rows at which five minutes end.
@@ -281,10 +263,10 @@ func breakingReport(b breaking, t tally) BreakingReport {
 }
 
 // detector measures correlation_breakdown at a budget: each pair with the first instrument alone, or all as one basket.
-func (s *correlationStage) detector(ctx context.Context, config []byte, basket bool, budget float64) (*CorrelationRow, error) {
+func (s *correlationStage) detector(ctx context.Context, config []byte, basket bool, budget float64) (*CorrelationRow, []*correlationUnit, error) {
 	units, err := s.units(config, basket, budget)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := &CorrelationRow{Rule: fmt.Sprintf("pairs alone, budget %.3g days", budget)}
 	if basket {
@@ -295,9 +277,9 @@ func (s *correlationStage) detector(ctx context.Context, config []byte, basket b
 	fitAlarms := 0
 	for _, u := range units {
 		if err := u.run(ctx, s.rows, tallies); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		alarms += u.alarms
+		alarms += len(u.alarms)
 		fitAlarms += u.fitAlarms
 		keys += len(u.broken)
 	}
@@ -307,7 +289,7 @@ func (s *correlationStage) detector(ctx context.Context, config []byte, basket b
 	for i, b := range breakings {
 		out.Breaks = append(out.Breaks, breakingReport(b, tallies[i]))
 	}
-	return out, nil
+	return out, units, nil
 }
 
 // units makes the baskets of a run: each pair with the first instrument, whose second member is broken, or all instruments, each of which is.
@@ -339,10 +321,11 @@ func (s *correlationStage) units(config []byte, basket bool, budget float64) ([]
 
 // A correlationUnit is one basket in the course of a run.
 type correlationUnit struct {
-	stage             *correlationStage
-	columns, broken   []int
-	machine           *taskMachine
-	alarms, fitAlarms int
+	stage           *correlationStage
+	columns, broken []int
+	machine         *taskMachine
+	alarms          []sheet.Alert
+	fitAlarms       int
 }
 
 func (u *correlationUnit) row(r row) row {
@@ -389,7 +372,7 @@ func (u *correlationUnit) run(ctx context.Context, rows []row, tallies []tally) 
 			for _, j := range u.broken {
 				if names(n.symbol, s.symbols[j]) && watches[j].see(n) {
 					if k >= s.split {
-						u.alarms++
+						u.alarms = append(u.alarms, sheet.Alert{At: n.at, Severity: severityNames[n.severity-1]})
 					} else {
 						u.fitAlarms++
 					}
@@ -452,44 +435,4 @@ func (u *correlationUnit) fork(saved any, j int, rows []row) (schemas.Time, erro
 		}
 	}
 	return 0, nil
-}
-
-// Sheet shows the report.
-func (r *CorrelationReport) Sheet() *sheet.Sheet {
-	t := sheet.NewTable("Rule", "Fit alarms/day", "Test alarms/day", "95 %", "Break", "N", "Busy", "Found", "95 %", "Delay median", "P90")
-	t.Group = 4
-	var plots, delays []sheet.Plot
-	for i, one := range r.Rules {
-		late := sheet.Delays{Title: "How late: " + one.Rule}
-		for _, k := range one.Breaks {
-			t.Row(one.Rule, figure(one.Fitted.Value), figure(one.PerDay.Value), bounds(one.PerDay), k.Kind, k.N, k.Busy, figure(k.Found.Value), bounds(k.Found),
-				minutes(k.Delay.Median), minutes(k.Delay.P90))
-			late.Rows = append(late.Rows, sheet.DelayRow{Name: k.Kind, Values: k.Delay.All})
-		}
-		delays = append(delays, late)
-		if i > 0 {
-			continue
-		}
-		for k, b := range one.Breaks {
-			plots = append(plots, r.curve("Found: "+b.Kind, k))
-		}
-	}
-	return &sheet.Sheet{Title: "correlation_breakdown", Lead: "tested on " + r.Test, Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: append(plots, delays...)}}}
-}
-
-// curve sets the share found of the k-th kind of break against the alarms, one line a kind of rule.
-func (r *CorrelationReport) curve(title string, k int) sheet.Curve {
-	out := sheet.Curve{Title: title, X: "alarms per key and day", Y: "share found"}
-	for _, one := range r.Rules {
-		name, setting, _ := strings.Cut(one.Rule, ",")
-		name, _, _ = strings.Cut(name, " at ")
-		n := len(out.Lines)
-		if n == 0 || out.Lines[n-1].Name != name {
-			out.Lines = append(out.Lines, sheet.Line{Name: name})
-			n++
-		}
-		f := one.Breaks[k].Found
-		out.Lines[n-1].Points = append(out.Lines[n-1].Points, sheet.Point{Name: strings.TrimSpace(setting), X: one.PerDay.Value, Y: f.Value, Low: f.Low, High: f.High})
-	}
-	return out
 }

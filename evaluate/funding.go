@@ -69,11 +69,14 @@ func fundingStudy(ctx context.Context, o StudyOptions) (Result, error) {
 			return nil, err
 		}
 		r.Naive = append(r.Naive, naiveOf(s))
-		d, err := fundingOf(s, o)
+		d, events, err := fundingOf(s, o)
 		if err != nil {
 			return nil, err
 		}
 		r.Detector = append(r.Detector, *d)
+		if o.Charts {
+			r.Charts = append(r.Charts, s.chart(events))
+		}
 	}
 	for i := 1; i < len(all); i++ {
 		if all[i].asset() != all[i-1].asset() {
@@ -122,6 +125,7 @@ type FundingReport struct {
 	Detector   []FundingEpisodes   `json:"detector"`
 	Together   []FundingEpisodes   `json:"together"`
 	Injections []FundingInjections `json:"injections"`
+	Charts     []sheet.Chart       `json:"charts,omitempty"`
 }
 
 // NaiveFunding is what the rule of 0.1 % finds in a series, and how degenerate the series is.
@@ -211,27 +215,38 @@ func madOf(all []payment) float64 {
 	return median(v)
 }
 
-// fundingOf runs one series by itself.
-func fundingOf(s *fundingSeries, o StudyOptions) (*FundingEpisodes, error) {
+// chart is the payments with the detector's episodes.
+func (s *fundingSeries) chart(events []*schemas.Event) sheet.Chart {
+	out := sheet.Chart{
+		Title: s.name(), Unit: "funding per 8 hours, %", From: s.payments[0].at, To: s.payments[len(s.payments)-1].at, Alerts: alertsOf(events),
+	}
+	for _, p := range s.payments {
+		out.Line = append(out.Line, sheet.Sample{At: p.at, Value: 100 * p.rate})
+	}
+	return out
+}
+
+// fundingOf runs one series by itself, and returns the events as well.
+func fundingOf(s *fundingSeries, o StudyOptions) (*FundingEpisodes, []*schemas.Event, error) {
 	one := []*fundingSeries{s}
 	strict, err := playFunding(one, o.Detector, []byte(`{"strict":true,"cool_down":"0s"}`), 1)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	events, err := playFunding(one, o.Detector, o.Config, 1)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	hourly, err := playFunding(one, o.Detector, o.Config, 8)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := episodesOf(s.name(), events)
 	out.Strict = episodesOf("", strict).Episodes
 	out.HourlySame = slices.EqualFunc(events, hourly, func(a, b *schemas.Event) bool {
 		return a.EventTime == b.EventTime && a.Status == b.Status && a.Severity == b.Severity && a.DedupKey == b.DedupKey
 	})
-	return out, nil
+	return out, events, nil
 }
 
 func fundingTogether(pair []*fundingSeries, o StudyOptions) (*FundingEpisodes, error) {
@@ -460,7 +475,7 @@ func (r *FundingReport) Sheet() *sheet.Sheet {
 		Title: "funding_rate", Lead: "the naive rule is 0.1 % either way, an episode ends below 0.05 %",
 		Parts: []sheet.Part{
 			{Tables: []*sheet.Table{naive}},
-			{Tables: []*sheet.Table{detector}},
+			{Tables: []*sheet.Table{detector}, Plots: plotsOf(r.Charts)},
 			{Tables: []*sheet.Table{together}},
 			{Title: "Share of injected rates that is found (and as medium or above), by settlements x venues", Tables: []*sheet.Table{injected}, Plots: plots},
 		},

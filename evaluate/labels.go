@@ -107,11 +107,11 @@ type outcome struct {
 
 // What becomes of labels and alarms.
 const (
-	wasFound   = "label found"
-	wasCovered = "label in a running alarm"
-	wasCooling = "label in a cool-down"
-	wasMissed  = "label missed"
-	wasFalse   = "alarm without a label"
+	wasFound   = "Label found"
+	wasCovered = "Label in a running alarm"
+	wasCooling = "Label in a cool-down"
+	wasMissed  = "Label missed"
+	wasFalse   = "Alarm without a label"
 )
 
 // match sets labels against the alarms of a run. A label is found by the first alarm from before its onset to after it, covered by

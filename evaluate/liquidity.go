@@ -25,6 +25,8 @@ type LiquidityReport struct {
 	// Known is in how many of the books a band is known wholly.
 	Known []KnownBand    `json:"known"`
 	Rules []LiquidityRow `json:"rules"`
+	// Charts are the depths of either side within each band, with the detector's alarms.
+	Charts []sheet.Chart `json:"charts,omitempty"`
 }
 
 // A KnownBand is the share of books of which all within a distance of the mid is known, by side.
@@ -39,9 +41,10 @@ type LiquidityRow struct {
 	Rule string  `json:"rule"`
 	Band float64 `json:"band_pct"`
 	// Alarms on the untouched books, of Hours.
-	Alarms int         `json:"alarms"`
-	Hours  float64     `json:"hours"`
-	Cuts   []CutReport `json:"cuts"`
+	Alarms int           `json:"alarms"`
+	Alerts []sheet.Alert `json:"alerts,omitempty"`
+	Hours  float64       `json:"hours"`
+	Cuts   []CutReport   `json:"cuts"`
 }
 
 // A CutReport is what became of the cuts of one side to one size.
@@ -51,8 +54,7 @@ type CutReport struct {
 	N    int     `json:"n"`
 	// Within five seconds, and within thirty.
 	Five, Ever Interval
-	// Delay in seconds.
-	Median float64 `json:"delay_median_s"`
+	Delay      Delay `json:"delay"`
 }
 
 const (
@@ -85,6 +87,9 @@ func liquidityStudy(ctx context.Context, o StudyOptions) (Result, error) {
 		}
 		one.Rule, one.Band = "liquidity_drop", band
 		out.Rules = append(out.Rules, *one)
+		if o.Charts {
+			out.Charts = append(out.Charts, levels.charts(band, one.Alerts)...)
+		}
 	}
 	one, err := b.detector(ctx, o.Config, nil)
 	if err != nil {
@@ -292,6 +297,7 @@ func (b *bookTape) detector(ctx context.Context, config []byte, change map[strin
 		for _, n := range m.take() {
 			if n.status == schemas.Open {
 				out.Alarms++
+				out.Alerts = append(out.Alerts, sheet.Alert{At: n.at, Severity: severityNames[n.severity-1]})
 			}
 		}
 	}
@@ -350,16 +356,17 @@ func (t *cutTally) add(from, at schemas.Time) {
 }
 
 func (t *cutTally) report(c cut) CutReport {
-	return CutReport{Side: c.side(), Pct: 100 * (1 - c.keep), N: t.n, Five: Wilson(t.five, t.n), Ever: Wilson(t.ever, t.n), Median: delayOf(t.delays).Median * 60}
+	return CutReport{Side: c.side(), Pct: 100 * (1 - c.keep), N: t.n, Five: Wilson(t.five, t.n), Ever: Wilson(t.ever, t.n), Delay: delayOf(t.delays)}
 }
 
-// naive measures the plain rule, second by second.
-func (b *bookTape) naive(band float64) LiquidityRow {
-	out := LiquidityRow{Rule: "naive, half of the mean", Band: band, Hours: b.last().Sub(b.first()).Hours()}
-	type second struct {
-		at    schemas.Time
-		depth [2]float64
-	}
+// A second is the depth of the bids and of the asks at its end.
+type second struct {
+	at    schemas.Time
+	depth [2]float64
+}
+
+// depths are those within a band, second by second.
+func (b *bookTape) depths(band float64) []second {
 	var all []second
 	var depth [2]float64
 	for _, e := range b.entries {
@@ -380,6 +387,27 @@ func (b *bookTape) naive(band float64) LiquidityRow {
 			}
 		}
 	}
+	return all
+}
+
+// charts are the depths of either side within a band.
+func (b *bookTape) charts(band float64, alerts []sheet.Alert) []sheet.Chart {
+	var out []sheet.Chart
+	all := b.depths(band)
+	for side, name := range []string{"bids", "asks"} {
+		c := sheet.Chart{Title: fmt.Sprintf("Depth of the %s within %g %%", name, band), Unit: "quantity", From: b.first(), To: b.last(), Alerts: alerts}
+		for _, s := range all {
+			c.Line = append(c.Line, sheet.Sample{At: s.at, Value: s.depth[side]})
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// naive measures the plain rule, second by second.
+func (b *bookTape) naive(band float64) LiquidityRow {
+	out := LiquidityRow{Rule: "naive, half of the mean", Band: band, Hours: b.last().Sub(b.first()).Hours()}
+	all := b.depths(band)
 	mean := func(k, side int) float64 {
 		from, sum := max(k-600, 0), 0.0
 		for i := from; i < k; i++ {
@@ -424,21 +452,25 @@ func (r *LiquidityReport) Sheet() *sheet.Sheet {
 	for _, one := range r.Rules {
 		rate := perDay(one.Alarms, one.Hours)
 		name := fmt.Sprintf("%s, band %g %%", one.Rule, one.Band)
-		shares := sheet.Whiskers{Title: name, X: "share found within 5 s"}
+		shares, late := sheet.Whiskers{Title: name, X: "share found within 5 s"}, sheet.Delays{Title: "How late: " + name}
 		for _, c := range one.Cuts {
 			cut := fmt.Sprintf("%s %.0f %%", c.Side, c.Pct)
 			t.Row(name, one.Alarms, figure(rate.Value), bounds(rate), cut, c.N, figure(c.Five.Value), bounds(c.Five), figure(c.Ever.Value),
-				fmt.Sprintf("%.1f s", c.Median))
+				fmt.Sprintf("%.1f s", c.Delay.Median*60))
 			shares.Rows = append(shares.Rows, whisker(cut, c.Five, 0))
+			late.Rows = append(late.Rows, sheet.DelayRow{Name: cut, Values: c.Delay.All})
 		}
-		plots = append(plots, shares)
+		plots = append(plots, shares, late)
 	}
 	known := sheet.NewTable("Band", "Bid", "Ask")
 	for _, k := range r.Known {
 		known.Row(fmt.Sprintf("%g %%", k.Band), fmt.Sprintf("%.2f", k.Bid), fmt.Sprintf("%.2f", k.Ask))
 	}
 	return &sheet.Sheet{
-		Title: "liquidity_drop", Lead: fmt.Sprintf("on %s; %.1f minutes of books, which reach %.3f %% from the mid at least", r.Key, r.Minutes, r.Reach),
-		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: plots}, {Title: "Books of which all within a band is known", Tables: []*sheet.Table{known}}},
+		Title: "liquidity_drop", Lead: fmt.Sprintf("%s; %.1f minutes of books, which reach %.3f %% from the mid at least", r.Key, r.Minutes, r.Reach),
+		Parts: []sheet.Part{
+			{Tables: []*sheet.Table{t}, Plots: append(plots, plotsOf(r.Charts)...)},
+			{Title: "Books of which all within a band is known", Tables: []*sheet.Table{known}},
+		},
 	}
 }

@@ -21,6 +21,8 @@ type OutageReport struct {
 	// Silences are those of all symbols in the data of Limit minutes and more, joined where less than two hours lie between.
 	Silences int         `json:"silences"`
 	Rules    []OutageRow `json:"rules"`
+	// Charts are of the first symbol: the whole range, some outages, and some alarms outside of any.
+	Charts []sheet.Chart `json:"charts,omitempty"`
 }
 
 // An OutageRow is one rule: of a list of outages how many were found and how late, and how many alarms were false.
@@ -33,10 +35,16 @@ type OutageRow struct {
 	Longest float64  `json:"longest_min"`
 	Missed  []string `json:"missed,omitempty"`
 	False   Interval `json:"false_per_day"`
+	// PerDay are all alarms, Precision is the share of them that lies in an outage or true silence.
+	PerDay    Interval `json:"alarms_per_day"`
+	Precision Interval `json:"precision"`
 }
 
 // An outage is a stretch in which a venue was silent.
 type outage struct{ from, to schemas.Time }
+
+// outageLabels ends the names of the rules that are held against labels.
+const outageLabels = "labels"
 
 // longSilence is from how many minutes on a silence of all symbols counts as an outage; what is shorter makes false alarms.
 const longSilence = 5
@@ -95,7 +103,7 @@ func outageStudy(ctx context.Context, o StudyOptions) (Result, error) {
 		lists = append(lists, struct {
 			name string
 			list []outage
-		}{"labels", labels})
+		}{outageLabels, labels})
 	}
 	for _, l := range lists {
 		for _, severity := range []string{schemas.High, schemas.Medium} {
@@ -110,7 +118,46 @@ func outageStudy(ctx context.Context, o StudyOptions) (Result, error) {
 			out.Rules = append(out.Rules, judgeOutages(fmt.Sprintf("naive, all silent for %d min, %s", n, l.name), l.list, silences, alarms, days))
 		}
 	}
+	if o.Charts {
+		out.Charts = outageCharts(symbols[0], rows, lists[len(lists)-1].list, silences, alertsOf(events))
+	}
 	return out, nil
+}
+
+// outageCharts are of the first symbol: the range as a whole, outages of a list, and alarms in none.
+func outageCharts(symbol string, rows []row, list, silences []outage, alerts []sheet.Alert) []sheet.Chart {
+	const around, ofOutages = time.Hour, 4
+	chart := func(title string, from, to schemas.Time) sheet.Chart {
+		plan := chartPlan{step: max(sheet.Step(to.Sub(from), mostCandles), time.Minute), chart: sheet.Chart{Title: title, Unit: symbol + ", volume below", From: from, To: to}}
+		last := 0.0
+		for _, r := range rows {
+			plan.add(r.candles[0], last)
+			last = r.candles[0].close
+		}
+		for _, a := range alerts {
+			if a.At >= from && a.At <= to {
+				plan.chart.Alerts = append(plan.chart.Alerts, a)
+			}
+		}
+		for _, l := range list {
+			if l.to >= from && l.from <= to {
+				plan.chart.Spans = append(plan.chart.Spans, sheet.Span{From: l.from, To: l.to, Onset: l.from, Name: "outage"})
+			}
+		}
+		return plan.chart
+	}
+	out := []sheet.Chart{chart("The whole range", rows[0].start, rows[len(rows)-1].start)}
+	for _, l := range evenly(list, ofOutages) {
+		out = append(out, chart("Outage of "+clock(l.from), l.from.Add(-around), l.to.Add(around)))
+	}
+	wrong := slices.DeleteFunc(slices.Clone(alerts), func(a sheet.Alert) bool {
+		in := func(l outage) bool { return a.At > l.from && a.At <= l.to.Add(time.Minute) }
+		return slices.ContainsFunc(list, in) || slices.ContainsFunc(silences, in)
+	})
+	for _, a := range evenly(wrong, ofEachKind) {
+		out = append(out, chart("Alarm outside of an outage, "+clock(a.At), a.At.Add(-around), a.At.Add(around)))
+	}
+	return out
 }
 
 // alarmsOf are the times at which episodes first reached a severity.
@@ -183,6 +230,7 @@ func judgeOutages(rule string, list, silences []outage, alarms []schemas.Time, d
 		}
 	}
 	out.Found, out.Delay, out.False = Wilson(found, len(list)), delayOf(delays), perDay(wrong, days)
+	out.PerDay, out.Precision = perDay(len(alarms), days), Wilson(len(alarms)-wrong, len(alarms))
 	if len(delays) > 0 {
 		out.Longest = slices.Max(delays).Minutes()
 	}
@@ -227,7 +275,7 @@ func (r *OutageReport) Sheet() *sheet.Sheet {
 		late.Rows = append(late.Rows, sheet.DelayRow{Name: one.Rule, Values: one.Delay.All})
 	}
 	return &sheet.Sheet{
-		Title: "exchange_outage", Lead: fmt.Sprintf("on %s; %.0f days, %d silences of %d min and more", r.Data, r.Days, r.Silences, r.Limit),
-		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: []sheet.Plot{shares, late}}},
+		Title: "exchange_outage", Lead: fmt.Sprintf("%s; %.0f days, %d silences of %d min and more", r.Data, r.Days, r.Silences, r.Limit),
+		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: append([]sheet.Plot{shares, late}, plotsOf(r.Charts)...)}},
 	}
 }

@@ -16,9 +16,11 @@ type Report struct {
 	Fit      string       `json:"fit"`
 	Test     string       `json:"test"`
 	Rates    []RateReport `json:"rates"`
-	// Naive are the naive rule's outcomes, each at the alarms that the detector has on the fit range at the rate of the same place.
+	// Naive are the naive rule's outcomes, each at the alarms that the detector has on the fit range at the rate of the same place. Hindsight
+	// are those at the alarms that it has on the test range: the same price, but a threshold that nobody could have known.
 	NaiveRule string       `json:"naive_rule,omitempty"`
 	Naive     []RateReport `json:"naive,omitempty"`
+	Hindsight []RateReport `json:"naive_in_hindsight,omitempty"`
 }
 
 // A RateReport is the outcome at one rate.
@@ -156,10 +158,13 @@ func (r *Report) Sheet() *sheet.Sheet {
 		out.Parts = append(out.Parts, r.Rates[i].part(""))
 	}
 	for i := range r.Naive {
-		out.Parts = append(out.Parts, r.Naive[i].part(r.NaiveRule+" "))
+		out.Parts = append(out.Parts, r.Naive[i].part(r.NaiveRule+" "), r.Hindsight[i].part(r.NaiveRule+hindsight+" "))
 	}
 	return out
 }
+
+// hindsight marks a rule whose threshold was fitted on the test range.
+const hindsight = " in hindsight"
 
 // part shows one rate.
 func (r *RateReport) part(rule string) sheet.Part {
@@ -203,8 +208,14 @@ func (r *RateReport) part(rule string) sheet.Part {
 	if len(shares) > 0 {
 		out.Plots = append(out.Plots, sheet.Whiskers{Title: "What is found", X: "share", Rows: shares}, sheet.Delays{Title: "How late", Rows: delays})
 	}
-	for _, c := range r.Charts {
-		out.Plots = append(out.Plots, c)
+	out.Plots = append(out.Plots, plotsOf(r.Charts)...)
+	return out
+}
+
+func plotsOf(charts []sheet.Chart) []sheet.Plot {
+	out := make([]sheet.Plot, len(charts))
+	for i, c := range charts {
+		out[i] = c
 	}
 	return out
 }
@@ -215,7 +226,7 @@ func (r *Report) curves() []sheet.Plot {
 	rules := []struct {
 		name  string
 		rates []RateReport
-	}{{r.Detector, r.Rates}, {r.NaiveRule, r.Naive}}
+	}{{r.Detector, r.Rates}, {r.NaiveRule, r.Naive}, {r.NaiveRule + hindsight, r.Hindsight}}
 	curve := func(title, x, y string, of func(*RateReport) (x float64, y Interval)) sheet.Curve {
 		c := sheet.Curve{Title: title, X: x, Y: y}
 		for _, rule := range rules {

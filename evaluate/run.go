@@ -132,12 +132,31 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		if one.Fitted != nil {
 			rate = Rate(one.Fitted.Value)
 		}
-		if one, err = naive.at(ctx, rate); err != nil {
+		plain, err := naive.at(ctx, rate)
+		if err != nil {
 			return nil, err
 		}
-		report.Naive = append(report.Naive, *one)
+		report.Naive = append(report.Naive, *plain)
+		if plain, err = naive.hindsight(ctx, Rate(max(one.Background.Value, 1e-3))); err != nil {
+			return nil, err
+		}
+		report.Hindsight = append(report.Hindsight, *plain)
 	}
 	return report, nil
+}
+
+// hindsight measures the naive rule with its threshold fitted on the test range itself.
+func (e *evaluation) hindsight(ctx context.Context, rate Rate) (*RateReport, error) {
+	rule, ok := e.subject.(ruleSubject)
+	if !ok {
+		return nil, fmt.Errorf("subject %s is no naive rule: only one can be fitted in hindsight", e.options.Detector)
+	}
+	s, err := rule.fit(ctx, e, e.options.Test, rate)
+	if err != nil {
+		return nil, fmt.Errorf("fitting %s to %v in hindsight: %w", e.options.Detector, rate, err)
+	}
+	s.fitted = nil
+	return e.measure(ctx, rate, s)
 }
 
 // beside is the evaluation of the naive rule on the same data.

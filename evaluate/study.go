@@ -43,6 +43,8 @@ type StudyOptions struct {
 	Data   []string
 	Labels string
 	Seed   uint64
+	// Charts asks for series with their alerts.
+	Charts bool
 	// Days is how long a study's made-up background is; 0 takes the study's own.
 	Days int
 }
@@ -140,6 +142,23 @@ func (f *headed) has(columns ...string) bool {
 func (f *headed) at(column string) func(row []string) string {
 	i := slices.Index(f.head, column)
 	return func(row []string) string { return row[i] }
+}
+
+// alertsOf are the episodes that events of a detector tell of: when each began, and the highest severity that it reached.
+func alertsOf(events []*schemas.Event) []sheet.Alert {
+	var out []sheet.Alert
+	at := map[string]int{}
+	for _, e := range events {
+		i, known := at[e.DedupKey]
+		if !known || e.Status == schemas.Open {
+			i, at[e.DedupKey] = len(out), len(out)
+			out = append(out, sheet.Alert{At: schemas.Time(e.EventTime), Severity: e.Severity})
+		}
+		if schemas.SeverityRank(e.Severity) > schemas.SeverityRank(out[i].Severity) {
+			out[i].Severity = e.Severity
+		}
+	}
+	return out
 }
 
 // day reads a date in a layout as event time.

@@ -90,30 +90,39 @@ func (s ruleSubject) coolDown() time.Duration { return coolDown }
 func (s ruleSubject) grades(o Options) []grade { return gradesFor(s.price, o) }
 
 func (s ruleSubject) tune(ctx context.Context, e *evaluation, rate Rate) (setup, error) {
-	threshold := s.knob
-	var fitted *Interval
-	if e.options.Fit != (Range{}) {
-		series, days, err := s.record(ctx, e)
-		if err != nil {
-			return setup{}, err
-		}
-		if rate > 0 {
-			threshold = thresholdFor(float64(rate), series, days)
-			if math.IsInf(threshold, 1) {
-				return setup{}, fmt.Errorf("no score in the fit range %v: there is nothing to fit %s to", e.options.Fit, rate)
-			}
-		}
-		v := perDay(alarmsAt(series, threshold), days)
-		fitted = &v
+	if e.options.Fit == (Range{}) {
+		return s.at(s.knob, nil), nil
 	}
+	return s.fit(ctx, e, e.options.Fit, rate)
+}
+
+// fit sets the threshold for a rate on a range; rate 0 leaves it and measures alone.
+func (s ruleSubject) fit(ctx context.Context, e *evaluation, r Range, rate Rate) (setup, error) {
+	series, days, err := s.record(ctx, e, r)
+	if err != nil {
+		return setup{}, err
+	}
+	threshold := s.knob
+	if rate > 0 {
+		threshold = thresholdFor(float64(rate), series, days)
+		if math.IsInf(threshold, 1) {
+			return setup{}, fmt.Errorf("no score in the range %v: there is nothing to fit %s to", r, rate)
+		}
+	}
+	v := perDay(alarmsAt(series, threshold), days)
+	return s.at(threshold, &v), nil
+}
+
+// at is the rule at a threshold.
+func (s ruleSubject) at(threshold float64, fitted *Interval) setup {
 	return setup{
 		setting: fmt.Sprintf("threshold %.4g %s", threshold, s.unit), fitted: fitted,
 		start: func(unit []Series) (machine, error) { return newRuleMachine(threshold, symbolsOf(unit), s.fresh), nil },
-	}, nil
+	}
 }
 
-// record runs the rule over the fit range and keeps its scores.
-func (s ruleSubject) record(ctx context.Context, e *evaluation) (series [][]scored, days float64, err error) {
+// record runs the rule over a range and keeps its scores.
+func (s ruleSubject) record(ctx context.Context, e *evaluation, r Range) (series [][]scored, days float64, err error) {
 	for _, unit := range s.units(e.options.Series) {
 		m := newRuleMachine(math.Inf(1), symbolsOf(unit), s.fresh)
 		base := len(series)
@@ -123,7 +132,7 @@ func (s ruleSubject) record(ctx context.Context, e *evaluation) (series [][]scor
 		m.record = func(member int, at schemas.Time, v float64) {
 			series[base+member] = append(series[base+member], scored{at, v})
 		}
-		b, err := e.background(ctx, unit, m, e.options.Fit, s.coolDown(), 1)
+		b, err := e.background(ctx, unit, m, r, s.coolDown(), 1)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -89,10 +89,12 @@ type WhaleAsset struct {
 	PerDay float64 `json:"transfers_per_day"`
 	Days   int     `json:"days"`
 	// Events by severity a day, of transfers and of net flows; Medium is all of medium and above.
-	Transfers [4]float64  `json:"transfer_events_per_day"`
-	Flows     [4]float64  `json:"flow_events_per_day"`
-	Medium    Interval    `json:"medium_per_day"`
-	Grades    []WhaleGain `json:"injections"`
+	Transfers [4]float64 `json:"transfer_events_per_day"`
+	Flows     [4]float64 `json:"flow_events_per_day"`
+	Medium    Interval   `json:"medium_per_day"`
+	// NaiveUSD is the size that as many transfers of the background reach as there are events of medium and above: the naive rule's threshold.
+	NaiveUSD float64     `json:"naive_usd"`
+	Grades   []WhaleGain `json:"injections"`
 }
 
 // A WhaleGain is what became of one kind of injection: Found raised an event of medium or above, Any any.
@@ -104,6 +106,8 @@ type WhaleGain struct {
 	Found Interval `json:"found"`
 	Any   Interval `json:"any_event"`
 	Delay Delay    `json:"delay"`
+	// Naive says that a piece reaches the naive rule's threshold.
+	Naive bool `json:"found_by_naive"`
 }
 
 // A whaleGrade is one kind of injection.
@@ -204,6 +208,11 @@ func whaleAsset(ctx context.Context, name string, rate float64, shape *chainShap
 		today = next
 	}
 	w.finish()
+	w.out.NaiveUSD = shape.size(max(1-w.out.Medium.Value/rate, 0))
+	for k, g := range w.grades {
+		one := &w.out.Grades[k]
+		one.Naive = one.USD/float64(g.pieces) >= w.out.NaiveUSD
+	}
 	return w.out, nil
 }
 
@@ -361,11 +370,11 @@ func (r *WhaleReport) Sheet() *sheet.Sheet {
 		events := sheet.NewTable("Events/day", "Low", "Medium", "High", "Critical")
 		events.Row("transfers", figure(a.Transfers[0]), figure(a.Transfers[1]), figure(a.Transfers[2]), figure(a.Transfers[3]))
 		events.Row("net flows", figure(a.Flows[0]), figure(a.Flows[1]), figure(a.Flows[2]), figure(a.Flows[3]))
-		injected := sheet.NewTable("Injected", "USD", "N", "Busy", "Medium+", "95 %", "Any event", "Delay median", "P90")
+		injected := sheet.NewTable("Injected", "USD", "N", "Busy", "Medium+", "95 %", "Any event", "Delay median", "P90", "Naive")
 		shares, late := sheet.Whiskers{Title: a.Asset + ": found as medium or above", X: "share"}, sheet.Delays{Title: a.Asset + ": how late"}
 		for _, g := range a.Grades {
 			injected.Row(g.Grade, fmt.Sprintf("%.1fM", g.USD/1e6), g.N, g.Busy, figure(g.Found.Value), bounds(g.Found), figure(g.Any.Value), minutes(g.Delay.Median),
-				minutes(g.Delay.P90))
+				minutes(g.Delay.P90), g.Naive)
 			shares.Rows = append(shares.Rows, whisker(g.Grade, g.Found, 0))
 			if len(g.Delay.All) > 0 {
 				late.Rows = append(late.Rows, sheet.DelayRow{Name: g.Grade, Values: g.Delay.All})
@@ -373,7 +382,7 @@ func (r *WhaleReport) Sheet() *sheet.Sheet {
 		}
 		out.Parts = append(out.Parts, sheet.Part{
 			Title:  a.Asset + " asset",
-			Note:   fmt.Sprintf("%.0f transfers a day, %d days; medium and above %.2f a day (%s)", a.PerDay, a.Days, a.Medium.Value, bounds(a.Medium)),
+			Note:   fmt.Sprintf("%.0f transfers a day, %d days; medium and above %.2f a day (%s), as many as transfers of $%.1fM or more", a.PerDay, a.Days, a.Medium.Value, bounds(a.Medium), a.NaiveUSD/1e6),
 			Tables: []*sheet.Table{events, injected}, Plots: []sheet.Plot{shares, late},
 		})
 	}

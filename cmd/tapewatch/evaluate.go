@@ -35,6 +35,8 @@ correlation_breakdown minute candles of several instruments; exchange_outage tho
 liquidity_drop a capture of Binance's USD-margined futures;
 whale_movement takes token transfers of real blocks, which shape a made-up background, and address labels.
 
+With --all all eight detectors are judged as shipped on the recorded data of a folder, beside their naive rules, in one table.
+
 With --html the tables, and plots of what they say, are written into one file that needs no other.
 
 With --nab the volume engine is scored on the series of the Numenta Anomaly Benchmark in that folder instead.`
@@ -43,7 +45,7 @@ With --nab the volume engine is scored on the series of the Numenta Anomaly Benc
 type evaluateFlags struct {
 	data             []string
 	fit, test, rates string
-	nab, html        string
+	nab, all, html   string
 }
 
 func newEvaluate(a *app) *cobra.Command {
@@ -95,7 +97,8 @@ func newEvaluate(a *app) *cobra.Command {
 	flags.DurationVar(&o.After, "after", 15*time.Minute, "how long after its onset an alarm finds a label")
 	flags.StringVar(&o.Budget, "budget", "", "set the alarms of each key and leg against its budget, by half or quarter of a year")
 	flags.StringVar(&f.nab, "nab", "", "folder with NAB's data and labels: score the volume engine on it")
-	flags.BoolVar(&o.Naive, "naive", false, "measure the naive rule beside it, fitted to the alarms that the detector has on the fit range")
+	flags.StringVar(&f.all, "all", "", "folder with the recorded data: judge all eight detectors and set them side by side")
+	flags.BoolVar(&o.Naive, "naive", false, "measure the naive rule beside it, fitted to the alarms that the detector has on the fit range, and in hindsight to those of the test range")
 	flags.StringVar(&f.html, "html", "", "write the tables, with plots, to this file, which needs no other")
 	return cmd
 }
@@ -128,9 +131,7 @@ func (f *evaluateFlags) parse(a *app, o *evaluate.Options) error {
 		o.Config = b.ConfigJSON
 	}
 	o.Charts = f.html != ""
-	if !a.quiet {
-		o.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
-	}
+	o.Progress = a.progressOf()
 	if err := o.Validate(); err != nil {
 		return &usageError{err}
 	}
@@ -145,6 +146,9 @@ func (a *app) evaluate(cmd *cobra.Command, f evaluateFlags, o evaluate.Options) 
 	if err := a.load(cmd); err != nil {
 		return nil, err
 	}
+	if f.all != "" {
+		return a.evaluateAll(cmd.Context(), f, o.Seed)
+	}
 	if o.Budget == "" && evaluate.HasStudy(o.Detector) {
 		return a.study(cmd.Context(), f, o)
 	}
@@ -157,6 +161,26 @@ func (a *app) evaluate(cmd *cobra.Command, f evaluateFlags, o evaluate.Options) 
 	return evaluate.Run(cmd.Context(), o)
 }
 
+// evaluateAll judges all detectors on the data of a folder.
+func (a *app) evaluateAll(ctx context.Context, f evaluateFlags, seed uint64) (evaluate.Result, error) {
+	config := func(detector string) ([]byte, error) {
+		b, err := a.settings.processor(detector)
+		if err != nil {
+			return nil, err
+		}
+		return b.ConfigJSON, nil
+	}
+	return evaluate.RunAll(ctx, f.all, seed, f.html != "", config, a.progressOf())
+}
+
+// progressOf tells what is done, nil where nobody wants to know.
+func (a *app) progressOf() func(text string) {
+	if a.quiet {
+		return nil
+	}
+	return func(text string) { fmt.Fprintln(a.stderr, text) }
+}
+
 // study judges a detector whose input is not candles.
 func (a *app) study(ctx context.Context, f evaluateFlags, o evaluate.Options) (evaluate.Result, error) {
 	if len(f.data) == 0 {
@@ -166,7 +190,7 @@ func (a *app) study(ctx context.Context, f evaluateFlags, o evaluate.Options) (e
 	if err != nil {
 		return nil, err
 	}
-	return evaluate.RunStudy(ctx, evaluate.StudyOptions{Detector: o.Detector, Config: b.ConfigJSON, Data: f.data, Labels: o.Labels, Seed: o.Seed})
+	return evaluate.RunStudy(ctx, evaluate.StudyOptions{Detector: o.Detector, Config: b.ConfigJSON, Data: f.data, Labels: o.Labels, Seed: o.Seed, Charts: f.html != ""})
 }
 
 // checkHTML refuses a file that could not be written, before an hour of work for it.
@@ -187,14 +211,14 @@ func (f *evaluateFlags) writeHTML(cmd *cobra.Command, result evaluate.Result, o 
 	b := thisBuild()
 	page.Facts = []sheet.Fact{{Name: "command", Value: commandLine(cmd)}}
 	for _, fact := range []sheet.Fact{
-		{Name: "data", Value: strings.Join(f.data, ", ") + f.nab},
+		{Name: "data", Value: strings.Join(f.data, ", ") + f.nab + f.all},
 		{Name: "labels", Value: o.Labels},
 		{Name: "fit range", Value: f.fit},
 		{Name: "test range", Value: f.test},
 		{Name: "seed", Value: strconv.FormatUint(o.Seed, 10)},
 		{Name: "version", Value: strings.TrimSpace(b.Version + " " + b.Revision)},
 	} {
-		if fact.Value != "" {
+		if fact.Value != "" && fact.Value != ".." {
 			page.Facts = append(page.Facts, fact)
 		}
 	}

@@ -97,7 +97,7 @@ type DelayRow struct {
 const bins = 48
 
 func (h Delays) draw() *drawing {
-	const band, bar = 38.0, 20.0
+	const band, bar = 42.0, 20.0
 	d := &drawing{Title: h.Title}
 	low, high := 0.0, 0.0
 	for _, r := range h.Rows {
@@ -136,7 +136,7 @@ func (h Delays) draw() *drawing {
 		}
 		zero.line(x.from, base, x.to, base)
 		d.stroke("bar s0", fmt.Sprintf("%s: %d found, %d in the fullest bar", r.Name, len(r.Values), most), bars)
-		d.text("over", 10, base-bar+3, fmt.Sprintf("%s, n %d", r.Name, len(r.Values)))
+		d.text("over", 10, base-bar-5, fmt.Sprintf("%s, n %d", r.Name, len(r.Values)))
 	}
 	bottom := edge + band*float64(len(h.Rows))
 	d.stroke("grid", "", zero)
@@ -165,21 +165,30 @@ type Whisker struct {
 }
 
 func (w Whiskers) draw() *drawing {
-	const band, names = 17.0, 190.0
-	d := &drawing{Title: w.Title}
-	bottom := edge + band*float64(len(w.Rows))
-	x := scale{low: 0, high: 1, from: names, to: right - 4}
+	// Names stand left of the intervals, or above them where one is long.
+	const mostLetters = 26
+	band, names, x := 17.0, 190.0, scale{low: 0, high: 1, to: right - 4}
 	for _, r := range w.Rows {
 		x.high = max(x.high, r.High)
+		if len(r.Name) > mostLetters {
+			band, names = 30, 14
+		}
 	}
+	x.from = names
+	d := &drawing{Title: w.Title}
+	bottom := edge + band*float64(len(w.Rows))
 	grid := &path{}
 	for _, v := range x.ticks(5) {
 		grid.line(x.at(v), edge-6, x.at(v), bottom)
 	}
 	d.stroke("grid", "", grid)
 	for i, r := range w.Rows {
-		y := edge + band*float64(i) + band/2
-		d.text("end", names-9, y+4, shorten(r.Name, 30))
+		y := edge + band*float64(i) + band - 8.5
+		if band > 20 {
+			d.text("over", 10, y-8, r.Name)
+		} else {
+			d.text("end", names-9, y+4, r.Name)
+		}
 		tip := fmt.Sprintf("%s: %.3f (%.3f to %.3f)", r.Name, r.Value, r.Low, r.High)
 		d.stroke("whisker "+series(r.Series), "", (&path{}).line(x.at(r.Low), y, x.at(r.High), y))
 		d.stroke("dot "+series(r.Series), tip, (&path{}).dot(x.at(r.Value), y))
@@ -188,12 +197,4 @@ func (w Whiskers) draw() *drawing {
 	d.Height = bottom + 38
 	d.Label = fmt.Sprintf("%s: %s with 95 %% intervals, %d rows", w.Title, w.X, len(w.Rows))
 	return d
-}
-
-// shorten cuts text in the middle of a drawing.
-func shorten(text string, most int) string {
-	if r := []rune(text); len(r) > most {
-		return string(r[:most-1]) + "…"
-	}
-	return text
 }

@@ -21,9 +21,10 @@ type Sheet struct {
 // A Fact is a line of the header.
 type Fact struct{ Name, Value string }
 
-// A Part is tables and plots under one heading. Text leaves the plots out.
+// A Part is tables and plots under one heading. Text leaves the plots out, and the whole part where it is for the page only.
 type Part struct {
 	Title, Note string
+	PageOnly    bool
 	Tables      []*Table
 	Plots       []Plot
 }
@@ -64,7 +65,7 @@ func (s *Sheet) Text(w io.Writer) error {
 		fmt.Fprintf(&b, "%s; %s\n", s.Title, s.Lead)
 	}
 	for _, p := range s.Parts {
-		if len(p.Tables) == 0 {
+		if len(p.Tables) == 0 || p.PageOnly {
 			continue
 		}
 		if b.Len() > 0 {
