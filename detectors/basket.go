@@ -95,7 +95,7 @@ func oneMinute(bar *schemas.Bar) bool { return bar.End-bar.Start == int64(time.M
 func (s *seat) appendAhead(dst []byte) []byte {
 	dst = pack.Uint(dst, uint64(len(s.ahead)))
 	for i := range s.ahead {
-		dst = s.ahead[i].appendTo(dst)
+		dst = s.ahead[i].appendTo(dst, 0)
 	}
 	return dst
 }
@@ -103,21 +103,22 @@ func (s *seat) appendAhead(dst []byte) []byte {
 func (s *seat) restoreAhead(r *pack.Reader) {
 	for range r.Count(maxAhead) {
 		var b minuteBar
-		b.restore(r)
+		b.restore(r, 0)
 		s.ahead = append(s.ahead, b)
 	}
 }
 
-func (b *minuteBar) appendTo(dst []byte) []byte {
+// appendTo appends the bar; its end, in minutes after base, is short when base is near.
+func (b *minuteBar) appendTo(dst []byte, base schemas.Time) []byte {
 	dst = pack.Bool(dst, b.complete)
-	dst = pack.Int(dst, int64(b.end)/int64(time.Minute))
+	dst = pack.Int(dst, int64(b.end-base)/int64(time.Minute))
 	dst = pack.Float32(pack.Float32(dst, b.volume), b.close)
 	return pack.Uint(pack.Uint(dst, uint64(b.trades)), uint64(b.rush))
 }
 
-func (b *minuteBar) restore(r *pack.Reader) {
+func (b *minuteBar) restore(r *pack.Reader, base schemas.Time) {
 	b.complete = r.Bool()
-	b.end = schemas.Time(r.Int() * int64(time.Minute))
+	b.end = base + schemas.Time(r.Int()*int64(time.Minute))
 	b.volume, b.close = r.Float32(), r.Float32()
 	b.trades, b.rush = uint32(r.Uint()), uint32(r.Uint())
 }

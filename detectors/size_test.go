@@ -57,6 +57,37 @@ func TestStateSizes(t *testing.T) {
 	size(t, "correlation_breakdown, a pair", len(p.pairs[0].AppendState(nil)), 1500)
 }
 
+// What a member of a basket costs in a snapshot of unusual_volume, when it is young and when its thirteen weeks are full.
+func TestVolumeStateSize(t *testing.T) {
+	b := newBench(t, "unusual_volume", "venue:v", `{}`)
+	r := rand.New(rand.NewPCG(1, 1))
+	at := t0
+	grow := func(days int) int {
+		for range days * minutesOfDay {
+			at = at.Add(time.Minute)
+			for _, symbol := range []string{"A-USD", "B-USD"} {
+				// A minute in five hundred has fifty times as much, so that the histograms have tails.
+				volume := 1000 * r.ExpFloat64()
+				if r.IntN(500) == 0 {
+					volume *= 50
+				}
+				b.record(&schemas.Bar{
+					Meta: &schemas.Meta{Source: "s", Venue: "v", Symbol: symbol, EventTime: int64(at)}, Start: int64(at.Add(-time.Minute)), End: int64(at),
+					Volume: schemas.NewDecimal(int64(volume), -2), Close: schemas.NewDecimal(1000, -2), Trades: uint32(volume / 10), RushOrders: uint32(volume / 100), Basket: "venue:v",
+				})
+			}
+			b.to(at)
+		}
+		p, ok := b.p.(*unusualVolume)
+		if !ok || len(p.members) != 2 {
+			t.Fatalf("%d members, want 2", len(p.members))
+		}
+		return len(p.members[0].AppendState(nil))
+	}
+	size(t, "unusual_volume, a member of five days", grow(5), 3500)
+	size(t, "unusual_volume, a member of fourteen weeks", grow(93), 5500)
+}
+
 func size(t *testing.T, what string, got, most int) {
 	t.Helper()
 	t.Logf("%s: %d bytes", what, got)

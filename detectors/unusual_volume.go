@@ -15,7 +15,7 @@ import (
 
 const (
 	unusualVolumeName    = "unusual_volume"
-	unusualVolumeVersion = 2
+	unusualVolumeVersion = 3
 )
 
 // An instance is a basket, because most of an instrument's volume is its market's: what counts is what its peers do not share.
@@ -39,7 +39,7 @@ func init() {
 			QuietFor: processor.Duration(5 * time.Minute), MarketWeight: 0.8, MinPeers: 1,
 		},
 		New: func(c unusualVolumeConfig, key processor.Key) processor.Processor {
-			return &unusualVolume{cfg: c, key: key, rules: c.rules(), legs: c.legs(layout), profile: season.NewProfile(season.HoursOfWeek)}
+			return &unusualVolume{cfg: c, key: key, rules: c.rules(), gauges: c.gauges(), legs: c.legs(layout), profile: season.NewProfile(season.HoursOfWeek)}
 		},
 	})
 }
@@ -56,7 +56,7 @@ type unusualVolumeConfig struct {
 	CoolDown      processor.Duration `koanf:"cool_down" json:"cool_down" doc:"Quiet time after an episode, which only a rise of two severities breaks."`
 	QuietFor      processor.Duration `koanf:"quiet_for" json:"quiet_for" doc:"How long every leg must be below 0.6 of what raises an event before an episode is resolved; whole minutes."`
 	MarketWeight  float64            `koanf:"market_weight" json:"market_weight" doc:"Share of the peers' mean surprise (in logarithms) that is taken off an instrument's own, 0 to 1."`
-	MinPeers      int                `koanf:"min_peers" json:"min_peers" doc:"With fewer peers in the minute an instrument is judged by the plain ratio to its own recent mean."`
+	MinPeers      int                `koanf:"min_peers" json:"min_peers" doc:"With fewer peers in the minute an instrument is judged without a market, by its own past alone."`
 }
 
 // Validate checks the settings.
@@ -97,10 +97,11 @@ func (c unusualVolumeConfig) rules() alarm.Rules {
 
 // unusualVolume watches the members of one basket.
 type unusualVolume struct {
-	cfg   unusualVolumeConfig
-	key   processor.Key
-	rules alarm.Rules
-	legs  []volumeLeg
+	cfg    unusualVolumeConfig
+	key    processor.Key
+	rules  alarm.Rules
+	gauges []gauge
+	legs   []volumeLeg
 
 	// members in the order of their keys.
 	members []*member
@@ -140,7 +141,7 @@ func (u *unusualVolume) OnRecord(rec schemas.Record, _ processor.Emit) {
 func (u *unusualVolume) member(meta *schemas.Meta) *member {
 	i, found := place(u.members, meta)
 	if !found {
-		u.members = slices.Insert(u.members, i, newMember(meta.Venue, meta.Symbol, u.legs))
+		u.members = slices.Insert(u.members, i, newMember(meta.Venue, meta.Symbol, u.gauges, len(u.legs)))
 	}
 	return u.members[i]
 }
@@ -154,7 +155,7 @@ func (u *unusualVolume) OnTime(now schemas.Time, emit processor.Emit) {
 	}
 	u.closed = now
 	u.minutes++
-	for i := range u.legs {
+	for i := range u.gauges {
 		u.measure(now, i)
 	}
 	if now%schemas.Time(u.cfg.CheckInterval) == 0 {
@@ -168,13 +169,13 @@ func (u *unusualVolume) OnTime(now schemas.Time, emit processor.Emit) {
 	u.members = slices.DeleteFunc(u.members, func(m *member) bool { return m.left(now) })
 }
 
-const unusualVolumeLayout = 1
+const unusualVolumeLayout = 2
 
 func (u *unusualVolume) AppendState(dst []byte) []byte {
 	dst = append(dst, unusualVolumeLayout)
 	dst = pack.Int(dst, int64(u.closed))
 	dst = pack.Uint(dst, u.minutes)
-	dst = pack.Uint(dst, uint64(len(u.legs)))
+	dst = pack.Uint(dst, uint64(len(u.gauges)))
 	dst = u.profile.AppendState(dst)
 	dst = pack.Uint(dst, uint64(len(u.members)))
 	for _, m := range u.members {
@@ -183,7 +184,7 @@ func (u *unusualVolume) AppendState(dst []byte) []byte {
 	return dst
 }
 
-// RestoreState keeps everything but the legs whose window is another one now: those start anew.
+// RestoreState keeps everything but the gauges whose window is another one now, and the calibration by them: those start anew.
 func (u *unusualVolume) RestoreState(src []byte) error {
 	r := pack.NewReader(src)
 	if v := r.Byte(); v != unusualVolumeLayout {
@@ -191,8 +192,8 @@ func (u *unusualVolume) RestoreState(src []byte) error {
 	}
 	u.closed = schemas.Time(r.Int())
 	u.minutes = r.Uint()
-	if n := r.Count(16); n != len(u.legs) {
-		return fmt.Errorf("state of unusual_volume has %d legs: it must have %d", n, len(u.legs))
+	if n := r.Count(16); n != len(u.gauges) {
+		return fmt.Errorf("state of unusual_volume has %d gauges: it must have %d", n, len(u.gauges))
 	}
 	if err := r.Err(); err != nil {
 		return fmt.Errorf("reading the state of unusual_volume: %w", err)
@@ -206,13 +207,18 @@ func (u *unusualVolume) RestoreState(src []byte) error {
 	rest = r.Rest()
 	u.members = nil
 	for range n {
-		m := newMember("", "", u.legs)
+		m := newMember("", "", u.gauges, len(u.legs))
 		if rest, err = m.RestoreState(rest); err != nil {
 			return fmt.Errorf("reading a member of unusual_volume: %w", err)
 		}
 		for i := range u.legs {
-			if len(m.legs[i].forecasts) != u.legs[i].window {
-				m.legs[i] = newLegState(u.legs[i].window)
+			if g := u.legs[i].rare; len(m.gauges[g].forecasts) != u.gauges[g].window {
+				m.calib[i] = calibration.Leg{}
+			}
+		}
+		for i := range u.gauges {
+			if len(m.gauges[i].forecasts) != u.gauges[i].window {
+				m.gauges[i] = newGaugeState(u.gauges[i].window)
 			}
 		}
 		u.members = append(u.members, m)

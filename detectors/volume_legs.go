@@ -16,13 +16,11 @@ import (
 const (
 	// blocksLeast is how many blocks a forecast needs behind it before anything is judged by it.
 	blocksLeast = 8
-	// blockDecay fades the plain mean of blocks: 20 blocks of mean life.
-	blockDecay = 0.951229424500714
 	// smoothing is added to a sum before its logarithm is taken, as a share of its long mean.
 	smoothing = 0.05
 	// damping is what a score has added to the sum and to what was expected, as such a share: where little is expected, ratios are
-	// wild. Of 0.05 (none) to 1 it found most bursts in 2018.
-	damping = 0.2
+	// wild. rootDamping is that of roots. Of 0.05 (none) to 3 they found most bursts in 2018.
+	damping, rootDamping = 0.2, 0.8
 	// leastCount is what at least is added to a count: three trades in place of none are no news.
 	leastCount = 10
 	// learnClip bounds a residual that the regression learns from, peerClip one that counts as market; logarithms.
@@ -33,57 +31,90 @@ const (
 	marketWide = 1.0986122886681098
 )
 
-// A volumeLeg is one figure over one window.
-type volumeLeg struct {
-	name   string
+// A gauge is one figure over one window.
+type gauge struct {
 	figure int
 	// window in minutes; blocks of that length are what the forecasts are made from.
 	window int
 	// least is added to the sum when smoothing is less: small counts are noise.
 	least float64
+	// damping of the score.
+	damping float64
+	// power takes a logarithm of the figure to one of volume: 2 for roots, else 1.
+	power float64
 	// minute and block are the fading of the levels and of the regression.
 	minute, block *har.Steps
+}
+
+// A volumeLeg says how large a figure is by one gauge, its effect, and how rare by the same or another one.
+type volumeLeg struct {
+	name         string
+	effect, rare int // among the gauges
 	// How scores are calibrated with enough peers, and without.
 	market, plain *calibration.Plan
 }
 
-func (c unusualVolumeConfig) legs(layout *calibration.Layout) []volumeLeg {
-	// Populations, version 2: scores at one and at one seventh alarm a day, judged every minute; means of BTC and ETH on
-	// bitfinex, 2018, with each other as market and with none. Counts are taken to be as volume.
-	short := [2]calibration.Population{{Version: 2, Daily: 5.1, Weekly: 9.4}, {Version: 2, Daily: 6.9, Weekly: 17}}
-	long := [2]calibration.Population{{Version: 2, Daily: 3, Weekly: 4.8}, {Version: 2, Daily: 3.8, Weekly: 8.7}}
-	leg := func(name string, figure int, window time.Duration, least float64, p [2]calibration.Population) volumeLeg {
-		plan := func(p calibration.Population) *calibration.Plan {
-			return &calibration.Plan{Layout: layout, Population: p, Rate: 1 / c.BudgetDays, Eta: c.AdaptiveRate}
-		}
-		return volumeLeg{
-			name: name, figure: figure, window: int(window / time.Minute), least: least,
-			minute: har.NewSteps(int64(time.Minute)), block: har.NewSteps(int64(window)), market: plan(p[0]), plain: plan(p[1]),
+// The gauges, in their order.
+const (
+	gaugeVolume = iota
+	gaugeLong
+	gaugeTrades
+	gaugeRush
+	gaugeRoots
+)
+
+// gauges makes the gauges. Roots are the volume without its loudest minutes: the square of the mean root is the mean volume when
+// all minutes are alike, and far less when one of them has it all. A burst that is a burst of the whole window is told by it from
+// the single prints that make most of the natural extremes.
+func (c unusualVolumeConfig) gauges() []gauge {
+	of := func(figure int, window time.Duration, least, damping, power float64) gauge {
+		return gauge{
+			figure: figure, window: int(window / time.Minute), least: least, damping: damping, power: power,
+			minute: har.NewSteps(int64(time.Minute)), block: har.NewSteps(int64(window)),
 		}
 	}
-	return []volumeLeg{
-		leg("volume", figureVolume, c.Window.D(), 0, short),
-		leg("volume_long", figureVolume, c.LongWindow.D(), 0, long),
-		leg("trades", figureTrades, c.Window.D(), leastCount, short),
-		leg("rush_orders", figureRush, c.Window.D(), leastCount, short),
+	return []gauge{
+		gaugeVolume: of(figureVolume, c.Window.D(), 0, damping, 1),
+		gaugeLong:   of(figureVolume, c.LongWindow.D(), 0, damping, 1),
+		gaugeTrades: of(figureTrades, c.Window.D(), leastCount, damping, 1),
+		gaugeRush:   of(figureRush, c.Window.D(), leastCount, damping, 1),
+		gaugeRoots:  of(figureRoots, c.Window.D(), 0, rootDamping, 2),
 	}
 }
 
-// A surprise is one leg of one member at one minute.
+func (c unusualVolumeConfig) legs(layout *calibration.Layout) []volumeLeg {
+	// Populations: scores at one and at one seventh alarm a day, judged every minute; means of BTC and ETH on bitfinex, 2018, with
+	// each other as market and with none. Counts are taken to be as volume.
+	roots := [2]calibration.Population{{Version: 3, Daily: 3.1, Weekly: 5}, {Version: 3, Daily: 5.2, Weekly: 11.6}}
+	short := [2]calibration.Population{{Version: 3, Daily: 5, Weekly: 9.1}, {Version: 3, Daily: 8.6, Weekly: 21}}
+	long := [2]calibration.Population{{Version: 3, Daily: 2.9, Weekly: 4.6}, {Version: 3, Daily: 4.9, Weekly: 10.4}}
+	leg := func(name string, effect, rare int, p [2]calibration.Population) volumeLeg {
+		plan := func(p calibration.Population) *calibration.Plan {
+			return &calibration.Plan{Layout: layout, Population: p, Rate: 1 / c.BudgetDays, Eta: c.AdaptiveRate}
+		}
+		return volumeLeg{name: name, effect: effect, rare: rare, market: plan(p[0]), plain: plan(p[1])}
+	}
+	return []volumeLeg{
+		leg("volume", gaugeVolume, gaugeRoots, roots),
+		leg("volume_long", gaugeLong, gaugeLong, long),
+		leg("trades", gaugeTrades, gaugeTrades, short),
+		leg("rush_orders", gaugeRush, gaugeRush, short),
+	}
+}
+
+// A surprise is one gauge of one member at one minute.
 type surprise struct {
 	ok bool
 	// sum is the figure over the window, added what smooths it.
 	sum, added float64
-	// log is the surprise: ln of the smoothed sum over its forecast, plain the same over the recent mean; damped are both with more
-	// smoothing, for the score and the market.
-	log, plain             float64
-	dampedLog, dampedPlain float64
+	// log is the surprise: ln of the smoothed sum over its forecast; damped is the same with more smoothing, for the score and the
+	// market. Both are logarithms of volume.
+	log, damped float64
 	// season and market are the parts of the expectation, logarithms; peers how many made the market.
 	season, market float64
 	peers          int
 	// ratio is the effect, score what is calibrated: the ratio that the market does not explain.
 	ratio, score float64
-	plan         *calibration.Plan
 }
 
 // expected is what the sum was compared with; what is left of rounding is none.
@@ -95,132 +126,129 @@ func (s *surprise) expected() float64 {
 	return e
 }
 
-// measure fills the surprises of one leg for every member.
+// measure fills the surprises of one gauge for every member.
 func (u *unusualVolume) measure(now schemas.Time, i int) {
-	leg := &u.legs[i]
-	off := u.season(now, leg)
+	g := &u.gauges[i]
+	off := u.season(now, g)
 	count, total := 0, 0.0
 	for _, m := range u.members {
-		s := m.surprise(now, i, leg, off)
+		s := m.surprise(now, i, g, off)
 		if s.ok {
 			count++
-			total += clipped(s.dampedLog)
+			total += clipped(s.damped)
 		}
-		m.legs[i].now = s
+		m.gauges[i].now = s
 	}
 	for _, m := range u.members {
-		s := &m.legs[i].now
+		s := &m.gauges[i].now
 		if !s.ok {
 			continue
 		}
-		s.peers, s.plan = count-1, leg.plain
-		own, damped := s.plain, s.dampedPlain
-		if s.peers >= u.cfg.MinPeers {
-			s.plan = leg.market
-			s.market = float64(u.cfg.MarketWeight * (total - clipped(s.dampedLog)) / float64(s.peers))
-			own, damped = s.log, s.dampedLog
+		if s.peers = count - 1; s.peers >= u.cfg.MinPeers {
+			s.market = float64(u.cfg.MarketWeight * (total - clipped(s.damped)) / float64(s.peers))
 		}
-		s.ratio, s.score = fixed.Exp(own), fixed.Exp(damped-s.market)
+		s.ratio, s.score = fixed.Exp(s.log), fixed.Exp(s.damped-s.market)
 	}
+}
+
+// plan is how a leg's score is calibrated that so many peers made.
+func (u *unusualVolume) plan(leg *volumeLeg, peers int) *calibration.Plan {
+	if peers >= u.cfg.MinPeers {
+		return leg.market
+	}
+	return leg.plain
 }
 
 func clipped(log float64) float64 { return min(max(log, -peerClip), peerClip) }
 
-// season is the profile's part of a window's logarithm; constant in the first four weeks.
-func (u *unusualVolume) season(now schemas.Time, leg *volumeLeg) float64 {
+// season is the profile's part of a window's logarithm, in units of the figure; constant in the first four weeks.
+func (u *unusualVolume) season(now schemas.Time, g *gauge) float64 {
 	if u.minutes < profileMinutes {
 		return 0
 	}
-	middle := now.Add(-time.Duration(leg.window) * time.Minute / 2)
-	return u.profile.Offset(season.HourOfWeek(int64(middle)))
+	middle := now.Add(-time.Duration(g.window) * time.Minute / 2)
+	return u.profile.Offset(season.HourOfWeek(int64(middle))) / g.power
 }
 
-// boundary says whether a block of the leg ends now.
-func (leg *volumeLeg) boundary(now schemas.Time) bool {
-	return int64(now)%(int64(leg.window)*int64(time.Minute)) == 0
+// boundary says whether a block of the gauge ends now.
+func (g *gauge) boundary(now schemas.Time) bool {
+	return int64(now)%(int64(g.window)*int64(time.Minute)) == 0
 }
 
-// smooth is what is added to a sum of the leg's figure: a share of its long mean, smoothing or damping.
-func (leg *volumeLeg) smooth(m *member, share float64) float64 {
-	return max(float64(share*float64(leg.window)*m.means[leg.figure].Mean()), leg.least)
+// smooth is what is added to a sum of the figure: a share of its long mean, smoothing or damping.
+func (g *gauge) smooth(m *member, share float64) float64 {
+	return max(float64(share*float64(g.window)*m.means[g.figure].Mean()), g.least)
 }
 
-func (m *member) surprise(now schemas.Time, i int, leg *volumeLeg, off float64) surprise {
-	st := &m.legs[i]
-	f := float64(st.forecasts[leg.slot(now)])
-	sum, ok := m.sum(now, leg.window, leg.figure)
-	if !ok || f != f || m.means[leg.figure].Mean() == 0 {
+func (m *member) surprise(now schemas.Time, i int, g *gauge, off float64) surprise {
+	st := &m.gauges[i]
+	f := float64(st.forecasts[g.slot(now)])
+	sum, ok := m.sum(now, g.window, g.figure)
+	if !ok || f != f || m.means[g.figure].Mean() == 0 {
 		return surprise{}
 	}
-	s := surprise{ok: true, sum: sum, added: leg.smooth(m, smoothing), season: off}
-	x := fixed.Ln(sum + s.added)
-	plain := st.before
-	if leg.boundary(now) {
-		plain = st.recent.Mean()
-	}
-	s.log = x - off - f
-	s.plain = x - fixed.Ln(plain+s.added)
-	more := leg.smooth(m, damping)
-	y := fixed.Ln(sum + more)
-	s.dampedLog = y - fixed.Ln(max(fixed.Exp(off+f)-s.added, 0)+more)
-	s.dampedPlain = y - fixed.Ln(plain+more)
+	s := surprise{ok: true, sum: sum, added: g.smooth(m, smoothing), season: float64(g.power * off)}
+	s.log = float64(g.power * (fixed.Ln(sum+s.added) - off - f))
+	more := g.smooth(m, g.damping)
+	s.damped = float64(g.power * (fixed.Ln(sum+more) - fixed.Ln(max(fixed.Exp(off+f)-s.added, 0)+more)))
 	return s
 }
 
 // slot is where the forecast for the window that ends now was put when the window began.
-func (leg *volumeLeg) slot(now schemas.Time) int {
-	return int(int64(now) / int64(time.Minute) % int64(leg.window))
+func (g *gauge) slot(now schemas.Time) int {
+	return int(int64(now) / int64(time.Minute) % int64(g.window))
 }
 
 // learn puts the minute into the calibration, the levels, and, at the end of a block, the weights.
 func (u *unusualVolume) learn(m *member, now schemas.Time) {
 	start := now.Add(-time.Minute)
 	for i := range u.legs {
-		leg, st := &u.legs[i], &m.legs[i]
-		if st.now.ok && season.Hour(int64(start)) != m.spoiled {
-			st.calib.Observe(st.now.plan, int64(start), st.now.score)
+		leg := &u.legs[i]
+		if s := &m.gauges[leg.rare].now; s.ok && season.Hour(int64(start)) != m.spoiled {
+			m.calib[i].Observe(u.plan(leg, s.peers), int64(start), s.score)
 		}
-		off := u.season(now, leg)
-		if leg.boundary(now) {
+	}
+	for i := range u.gauges {
+		g, st := &u.gauges[i], &m.gauges[i]
+		off := u.season(now, g)
+		if g.boundary(now) {
 			u.learnBlock(m, now, i, off)
 		}
-		expected := float64(st.forecasts[leg.slot(now)])
+		expected := float64(st.forecasts[g.slot(now)])
 		// The levels follow single minutes, scaled to the window: the freshest that there is.
-		if sum, ok := m.sum(now, 1, leg.figure); ok && m.means[leg.figure].Mean() > 0 {
-			x := fixed.Ln(float64(sum*float64(leg.window))+leg.smooth(m, smoothing)) - off
+		if sum, ok := m.sum(now, 1, g.figure); ok && m.means[g.figure].Mean() > 0 {
+			x := fixed.Ln(float64(sum*float64(g.window))+g.smooth(m, smoothing)) - off
 			if expected != expected {
 				expected = x
 			}
-			st.model.Follow(leg.minute, x, expected, 2*learnClip)
+			st.model.Follow(g.minute, x, expected, 2*learnClip/g.power)
 		}
 		past := st.model.Past()
-		if leg.boundary(now) {
+		if g.boundary(now) {
 			st.past = past
 		}
 		if st.blocks >= blocksLeast {
-			st.forecasts[leg.slot(now)] = float32(st.model.ForecastFrom(&past))
+			st.forecasts[g.slot(now)] = float32(st.model.ForecastFrom(&past))
 		}
 	}
 }
 
 // learnBlock learns from the block that ends now.
 func (u *unusualVolume) learnBlock(m *member, now schemas.Time, i int, off float64) {
-	leg, st := &u.legs[i], &m.legs[i]
-	st.before = st.recent.Mean()
-	sum, ok := m.sum(now, leg.window, leg.figure)
-	added := leg.smooth(m, smoothing)
+	g, st := &u.gauges[i], &m.gauges[i]
+	sum, ok := m.sum(now, g.window, g.figure)
+	added := g.smooth(m, smoothing)
 	if !ok || sum+added <= 0 {
 		return
 	}
 	x := fixed.Ln(sum + added)
-	if i == 0 && st.blocks >= blocksLeast {
-		middle := int64(now) - int64(leg.window)*int64(time.Minute)/2
+	if i == gaugeVolume && st.blocks >= blocksLeast {
+		middle := int64(now) - int64(g.window)*int64(time.Minute)/2
 		u.profile.Add(season.HourOfWeek(middle), season.Hour(middle), x-st.model.Level(har.Horizons-1))
 	}
 	if st.blocks > 0 {
-		st.model.Learn(leg.block, &st.past, x-off, learnClip)
+		st.model.Learn(g.block, &st.past, x-off, learnClip/g.power)
 	}
-	st.recent.Add(blockDecay, sum)
 	st.blocks++
 }
 
@@ -238,24 +266,24 @@ func (u *unusualVolume) weigh(m *member) volumeVerdict {
 	var v volumeVerdict
 	best := 0.0
 	for i := range u.legs {
-		st := &m.legs[i]
-		s := &st.now
-		if !s.ok {
+		leg, calib := &u.legs[i], &m.calib[i]
+		s, rare := &m.gauges[leg.effect].now, &m.gauges[leg.rare].now
+		if !s.ok || !rare.ok {
 			continue
 		}
 		v.ok = true
 		effect := s.ratio / u.cfg.Multiplier
-		threshold, _ := st.calib.Threshold()
-		free := u.cfg.Strict || !st.calib.Calibrated() // by the knob alone
-		v.stay = v.stay || (effect >= alarm.DefaultExitRatio && (free || s.score >= float64(alarm.DefaultExitRatio*threshold)))
+		threshold, _ := calib.Threshold()
+		free := u.cfg.Strict || !calib.Calibrated() // by the knob alone
+		v.stay = v.stay || (effect >= alarm.DefaultExitRatio && (free || rare.score >= float64(alarm.DefaultExitRatio*threshold)))
 		if effect > best && v.severity == alarm.None {
 			best, v.main = effect, i
 		}
-		if effect < 1 || (!free && s.score < threshold) {
+		if effect < 1 || (!free && rare.score < threshold) {
 			continue
 		}
 		v.fired[i] = true
-		if g := max(alarm.GradeByRarity(st.calib.ReturnDays(s.plan, s.score), effect), alarm.Low); g > v.severity {
+		if g := max(alarm.GradeByRarity(calib.ReturnDays(u.plan(leg, rare.peers), rare.score), effect), alarm.Low); g > v.severity {
 			v.severity, v.main = g, i
 		}
 	}
@@ -279,11 +307,11 @@ func (u *unusualVolume) judge(m *member, now schemas.Time, silent int, emit proc
 	}
 }
 
-// median is the middle surprise of all members that have one.
+// median is the middle surprise of all members that have one by a gauge.
 func (u *unusualVolume) median(i int) float64 {
 	var all []float64
 	for _, m := range u.members {
-		if s := &m.legs[i].now; s.ok {
+		if s := &m.gauges[i].now; s.ok {
 			all = append(all, s.log)
 		}
 	}

@@ -75,8 +75,10 @@ func TestVolumeAlarmRates(t *testing.T) {
 			t.Errorf("%s raises %.2f events a day: want 0.5 to 1.6", name, rate)
 		}
 	}
-	if size := len(b.p.AppendState(nil)) / len(pairs); size > 6000 {
-		t.Errorf("the state of a member is %d bytes: want at most 6000", size)
+	if size := len(b.p.AppendState(nil)) / len(pairs); size > 4000 {
+		t.Errorf("the state of a member is %d bytes: want at most 4000", size)
+	} else {
+		t.Logf("the state of a member is %d bytes", size)
 	}
 }
 
@@ -99,8 +101,8 @@ func TestVolumeFindsInjectedBursts(t *testing.T) {
 		return p
 	}
 	five, ten, alone := found(`{}`, 5), found(`{}`, 10), found(`{"min_peers":1000}`, 10)
-	if five < 0.3 || ten < 0.6 {
-		t.Errorf("found %.2f and %.2f: want at least 0.3 of 5 times and 0.6 of 10 times", five, ten)
+	if five < 0.5 || ten < 0.75 {
+		t.Errorf("found %.2f and %.2f: want at least 0.5 of 5 times and 0.75 of 10 times", five, ten)
 	}
 	if alone > ten-0.1 {
 		t.Errorf("without peers %.2f are found, with them %.2f: want a clear gain", alone, ten)

@@ -22,11 +22,12 @@ const (
 	longDecay = 0.9999751987202552
 )
 
-// The figures of a bar that are judged.
+// The figures of a bar; roots are square roots of the volume.
 const (
 	figureVolume = iota
 	figureTrades
 	figureRush
+	figureRoots
 	figures
 )
 
@@ -36,6 +37,8 @@ func (b *minuteBar) figure(f int) float64 {
 		return float64(b.trades)
 	case figureRush:
 		return float64(b.rush)
+	case figureRoots:
+		return math.Sqrt(float64(b.volume))
 	}
 	return float64(b.volume)
 }
@@ -46,16 +49,17 @@ type member struct {
 	// ring holds the last hour: the bar that ends at minute n since the epoch is at n mod 60. Missing minutes are not complete.
 	ring [hourMinutes]minuteBar
 	// means are the figures' long means a minute.
-	means [figures]series.Level
-	legs  []legState
+	means  [figures]series.Level
+	gauges []gaugeState
+	calib  []calibration.Leg // one a leg
 	// unjudged counts minutes since a leg could be judged; spoiled is an hour since the epoch that stays out of the calibration.
 	unjudged uint32
 	spoiled  int64
 	episode  alarm.Episode
 }
 
-// legState is what a member keeps for one leg.
-type legState struct {
+// gaugeState is what a member keeps for one gauge.
+type gaugeState struct {
 	// model forecasts the logarithm, apart from the season, of the window that begins. Its levels follow every minute, its
 	// weights learn at the end of every block, from past, the levels at the block's beginning.
 	model  har.Model
@@ -64,25 +68,21 @@ type legState struct {
 	// forecasts of the last window of minutes: the one made at minute n since the epoch is at n mod the window. They are kept in
 	// short, NaN before there is one.
 	forecasts []float32
-	// recent is the mean sum of the last 20 blocks: the plain expectation; before is what it was a block earlier.
-	recent series.Level
-	before float64
-	calib  calibration.Leg
-	now    surprise // of the minute in hand; not state
+	now       surprise // of the minute in hand; not state
 }
 
-func newLegState(window int) legState {
-	s := legState{forecasts: make([]float32, window)}
+func newGaugeState(window int) gaugeState {
+	s := gaugeState{forecasts: make([]float32, window)}
 	for i := range s.forecasts {
 		s.forecasts[i] = float32(math.NaN())
 	}
 	return s
 }
 
-func newMember(venue, symbol string, legs []volumeLeg) *member {
-	m := &member{seat: newSeat(venue, symbol)}
-	for i := range legs {
-		m.legs = append(m.legs, newLegState(legs[i].window))
+func newMember(venue, symbol string, gauges []gauge, legs int) *member {
+	m := &member{seat: newSeat(venue, symbol), calib: make([]calibration.Leg, legs)}
+	for i := range gauges {
+		m.gauges = append(m.gauges, newGaugeState(gauges[i].window))
 	}
 	return m
 }
@@ -103,8 +103,8 @@ func (m *member) take(closed, now schemas.Time) bool {
 		}
 	} else {
 		m.spoiled = season.Hour(int64(now) - 1)
-		for i := range m.legs {
-			m.legs[i].calib.Interrupt()
+		for i := range m.calib {
+			m.calib[i].Interrupt()
 		}
 	}
 	return found
@@ -151,12 +151,12 @@ func (m *member) AppendState(dst []byte) []byte {
 	dst = pack.Int(dst, m.spoiled)
 	dst = pack.Uint(dst, uint64(m.late))
 	for i := range m.ring {
-		dst = m.ring[i].appendTo(dst)
+		dst = m.ring[i].appendTo(dst, m.seen)
 	}
 	dst = m.appendAhead(dst)
-	for i := range m.legs {
-		st := &m.legs[i]
-		dst = pack.Float(pack.Uint(dst, st.blocks), st.before)
+	for i := range m.gauges {
+		st := &m.gauges[i]
+		dst = pack.Uint(dst, st.blocks)
 		for _, v := range st.past {
 			dst = pack.Float(dst, v)
 		}
@@ -177,12 +177,12 @@ func (m *member) RestoreState(src []byte) (rest []byte, err error) {
 	m.spoiled = r.Int()
 	m.late = uint32(r.Uint())
 	for i := range m.ring {
-		m.ring[i].restore(r)
+		m.ring[i].restore(r, m.seen)
 	}
 	m.restoreAhead(r)
-	for i := range m.legs {
-		st := &m.legs[i]
-		st.blocks, st.before = r.Uint(), r.Float()
+	for i := range m.gauges {
+		st := &m.gauges[i]
+		st.blocks = r.Uint()
 		for k := range st.past {
 			st.past[k] = r.Float()
 		}
@@ -202,8 +202,11 @@ func (m *member) parts() []keeper {
 	for f := range m.means {
 		out = append(out, &m.means[f])
 	}
-	for i := range m.legs {
-		out = append(out, &m.legs[i].model, &m.legs[i].recent, &m.legs[i].calib)
+	for i := range m.gauges {
+		out = append(out, &m.gauges[i].model)
+	}
+	for i := range m.calib {
+		out = append(out, &m.calib[i])
 	}
 	return append(out, &m.episode)
 }

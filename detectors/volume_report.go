@@ -28,10 +28,12 @@ func (u *unusualVolume) report(m *member, now schemas.Time, v volumeVerdict, sta
 }
 
 func (u *unusualVolume) explain(m *member, now schemas.Time, v volumeVerdict) *schemas.Evidence {
-	leg, st := &u.legs[v.main], &m.legs[v.main]
+	leg, calib := &u.legs[v.main], &m.calib[v.main]
+	g, st := &u.gauges[leg.effect], &m.gauges[leg.effect]
+	s, rare := &st.now, &m.gauges[leg.rare].now
 	ev := &schemas.Evidence{
-		WindowStart: int64(now.Add(-time.Duration(leg.window) * time.Minute)), WindowEnd: int64(now), LateRecords: m.late,
-		SampleSize: st.blocks, Calibrated: st.calib.Days() >= calibratedDays, Series: m.volumes(now, u.legs[0].window),
+		WindowStart: int64(now.Add(-time.Duration(g.window) * time.Minute)), WindowEnd: int64(now), LateRecords: m.late,
+		SampleSize: st.blocks, Calibrated: calib.Days() >= calibratedDays, Series: m.volumes(now, u.gauges[gaugeVolume].window),
 	}
 	for i := range u.legs {
 		if v.fired[i] {
@@ -39,46 +41,47 @@ func (u *unusualVolume) explain(m *member, now schemas.Time, v volumeVerdict) *s
 		}
 	}
 	ev.Threshold, ev.ThresholdOrigin = new(u.cfg.Multiplier), originKnob
-	s := &st.now
-	if !s.ok {
+	if !s.ok || !rare.ok {
 		return ev
 	}
-	if t, from := st.calib.Threshold(); st.calib.Calibrated() && !u.cfg.Strict {
+	if t, from := calib.Threshold(); calib.Calibrated() && !u.cfg.Strict {
 		ev.Threshold, ev.ThresholdOrigin = new(t), origin(from)
 	}
-	ev.Value, ev.Expected, ev.Ratio, ev.Z = new(s.ratio), new(1.0), new(s.ratio), new(s.score)
-	rarity(ev, st.calib.ReturnDays(s.plan, s.score))
-	ev.Measures = u.measures(m, now, leg, s, v.main)
-	if s.peers < u.cfg.MinPeers {
+	ev.Value, ev.Expected, ev.Ratio, ev.Z = new(s.ratio), new(1.0), new(s.ratio), new(rare.score)
+	rarity(ev, calib.ReturnDays(u.plan(leg, rare.peers), rare.score))
+	ev.Measures = u.measures(m, now, v.main)
+	if rare.peers < u.cfg.MinPeers {
 		ev.Notes = append(ev.Notes, "few_peers")
-	} else if u.median(v.main) >= marketWide {
+	} else if u.median(leg.effect) >= marketWide {
 		ev.Notes = append(ev.Notes, "market_wide")
 	}
 	return ev
 }
 
-func (u *unusualVolume) measures(m *member, now schemas.Time, leg *volumeLeg, s *surprise, i int) []*schemas.Measure {
+func (u *unusualVolume) measures(m *member, now schemas.Time, i int) []*schemas.Measure {
+	g := &u.gauges[u.legs[i].effect]
+	s, rare := &m.gauges[u.legs[i].effect].now, &m.gauges[u.legs[i].rare].now
 	asset := strings.Join(assetsOf(m.symbol)[:1], "")
-	if leg.figure != figureVolume {
+	if g.figure != figureVolume {
 		asset = ""
 	}
 	var list measures
 	list.add("current_volume", s.sum, asset)
 	list.add("avg_volume", s.expected(), asset)
 	list.add("volume_ratio", s.ratio, "")
-	if last, first := m.price(now, leg.window); last != 0 {
+	if last, first := m.price(now, g.window); last != 0 {
 		list.add("price", last, "")
 		list.add("price_change_pct", float64(100*(last-first))/first, "percent")
 	}
 	list.add("multiplier", u.cfg.Multiplier, "")
-	list.add("time_window_seconds", float64(leg.window*60), "seconds")
-	list.add("score", s.score, "")
+	list.add("time_window_seconds", float64(g.window*60), "seconds")
+	list.add("score", rare.score, "")
 	list.add("season", fixed.Exp(s.season), "")
-	list.add("market", fixed.Exp(s.market), "")
-	list.add("peers", float64(s.peers), "")
+	list.add("market", fixed.Exp(rare.market), "")
+	list.add("peers", float64(rare.peers), "")
 	for k := range u.legs {
-		if k != i && m.legs[k].now.ok {
-			list.add(u.legs[k].name+"_ratio", m.legs[k].now.ratio, "")
+		if other := &m.gauges[u.legs[k].effect].now; k != i && other.ok {
+			list.add(u.legs[k].name+"_ratio", other.ratio, "")
 		}
 	}
 	return list
@@ -101,12 +104,17 @@ func (u *unusualVolume) sentence(m *member, v volumeVerdict, status string) stri
 		}
 		return name + " trades as usual again."
 	}
-	leg, s := &u.legs[v.main], &m.legs[v.main].now
-	what := [figures]string{"volume", "trades", "rush orders"}[leg.figure]
-	text := name + " had " + number(s.sum, 6) + " " + what + " in " + span(time.Duration(leg.window)*time.Minute) + ", " + number(s.ratio, 3) + " times the expected " +
+	leg := &u.legs[v.main]
+	g, s, rare := &u.gauges[leg.effect], &m.gauges[leg.effect].now, &m.gauges[leg.rare].now
+	what := [figures]string{"volume", "trades", "rush orders", "volume"}[g.figure]
+	text := name + " had " + number(s.sum, 6) + " " + what + " in " + span(time.Duration(g.window)*time.Minute) + ", " + number(s.ratio, 3) + " times the expected " +
 		number(s.expected(), 6)
-	if s.peers >= u.cfg.MinPeers {
-		return text + "; " + number(s.score, 3) + " times what its market explains."
+	if rare.peers < u.cfg.MinPeers {
+		return text + "; too few peers to know the market."
 	}
-	return text + "; too few peers to know the market."
+	text += "; " + number(rare.score, 3) + " times what its market explains"
+	if leg.rare == gaugeRoots {
+		text += ", single prints apart"
+	}
+	return text + "."
 }
