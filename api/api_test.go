@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/tapewatch/tapewatch/api/auth"
@@ -30,6 +31,8 @@ import (
 	"github.com/tapewatch/tapewatch/sinks/websocket"
 	"github.com/tapewatch/tapewatch/stream/cluster"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testToken = "correct-horse"
 

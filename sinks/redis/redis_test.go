@@ -9,6 +9,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
 
 	"github.com/tapewatch/tapewatch/internal/secret"
 	"github.com/tapewatch/tapewatch/internal/testservices"
@@ -18,6 +19,8 @@ import (
 	"github.com/tapewatch/tapewatch/stream/cluster"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func config(url string) Config {
 	c := Defaults()

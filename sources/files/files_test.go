@@ -10,12 +10,16 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/sourcetest"
 	"github.com/tapewatch/tapewatch/stream/tape"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func read(t *testing.T, cfg Config) (*Source, *sourcetest.Memory) {
 	t.Helper()

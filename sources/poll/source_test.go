@@ -13,12 +13,16 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"pgregory.net/rapid"
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/capture"
 	"github.com/tapewatch/tapewatch/sources/sourcetest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // transport answers requests without a socket, so that waits can pass in no time.
 type transport func(*http.Request) http.HandlerFunc

@@ -7,11 +7,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/cluster"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // writer begins a transaction and writes one event of a detector in it.
 func writer(t *testing.T, c cluster.Config, detector string) *kgo.Client {
