@@ -40,6 +40,7 @@ func init() {
 			CoolDown: processor.Duration(10 * time.Minute), QuietFor: processor.Duration(30 * time.Second),
 		},
 		New: func(c liquidityDropConfig, key processor.Key) processor.Processor {
+			c.BudgetDays = budgetFor(c.Budgets, key.Venue, key.Symbol, c.BudgetDays)
 			// Population, version 1: no book of more than minutes is at hand to measure it on. A third and a half gone for five
 			// seconds stand for once a day and once a week; what they raise is low until the key's own history speaks.
 			return newLiquidityDrop(c, key, &calibration.Plan{
@@ -60,6 +61,7 @@ type liquidityDropConfig struct {
 	Notional      float64            `koanf:"notional" json:"notional" doc:"Size of the order whose slippage is stated, in units of the quote currency."`
 	Strict        bool               `koanf:"strict" json:"strict" doc:"Raise events by threshold_pct alone."`
 	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days from which a drop below threshold_pct, but of 0.4 of it, raises a low or medium event."`
+	Budgets       []keyBudget        `koanf:"budgets" json:"budgets,omitempty" doc:"Keys with a budget of their own: by symbol or venue:symbol (chain:asset), * and ? are wildcards; the first that names a key counts."`
 	AdaptiveRate  float64            `koanf:"adaptive_rate" json:"adaptive_rate" doc:"Step of the adaptive correction of the calibrated threshold, 0 (off) to 0.5."`
 	CoolDown      processor.Duration `koanf:"cool_down" json:"cool_down" doc:"Quiet time after an episode, which only a rise of two severities breaks."`
 	QuietFor      processor.Duration `koanf:"quiet_for" json:"quiet_for" doc:"How long depth must be back before an episode is resolved; whole seconds."`
@@ -83,8 +85,6 @@ func (c liquidityDropConfig) Validate() error {
 		return fmt.Errorf("liquidity_drop.recovery is %v: it must be greater than zero", c.Recovery.D())
 	case !(c.Notional > 0 && c.Notional <= 1e12):
 		return fmt.Errorf("liquidity_drop.notional is %v: it must be greater than 0 and at most 1e12", c.Notional)
-	case !(c.BudgetDays >= 0.1 && c.BudgetDays <= 365):
-		return fmt.Errorf("liquidity_drop.budget_days is %v: it must be 0.1 to 365", c.BudgetDays)
 	case !(c.AdaptiveRate >= 0 && c.AdaptiveRate <= 0.5):
 		return fmt.Errorf("liquidity_drop.adaptive_rate is %v: it must be 0 to 0.5", c.AdaptiveRate)
 	case c.CoolDown < 0:
@@ -92,7 +92,7 @@ func (c liquidityDropConfig) Validate() error {
 	case !whole(c.QuietFor):
 		return fmt.Errorf("liquidity_drop.quiet_for is %v: it must be whole seconds, at least 1s", c.QuietFor.D())
 	}
-	return nil
+	return checkBudgets(liquidityDropName, c.BudgetDays, c.Budgets)
 }
 
 // liquidityDrop watches the book of one instrument.

@@ -14,7 +14,7 @@ import (
 
 const (
 	priceAnomalyName    = "price_anomaly"
-	priceAnomalyVersion = 1
+	priceAnomalyVersion = 2
 )
 
 // OnTime runs every second, because the move over the window is judged between minute closes too: at fixed moments of event
@@ -25,7 +25,7 @@ func init() {
 	if err != nil {
 		panic(err)
 	}
-	drifts, err := calibration.NewLayout(0.5, 16)
+	drifts, err := calibration.NewLayout(1, 8)
 	if err != nil {
 		panic(err)
 	}
@@ -43,11 +43,12 @@ func init() {
 			CrashWindow: processor.Duration(30 * time.Minute),
 		},
 		New: func(c priceAnomalyConfig, key processor.Key) processor.Processor {
+			c.BudgetDays = budgetFor(c.Budgets, key.Venue, key.Symbol, c.BudgetDays)
 			return &priceAnomaly{
 				cfg: c, key: key, rules: c.rules(), closes: newCloses(c.minutes()), vol: newVolatility(),
-				// Populations, version 1: scores at one and at one seventh alarm a day, medians over five pairs of bitfinex, 2018-19.
-				jumpPlan:  c.plan(jumps, calibration.Population{Version: 1, Daily: 7.4, Weekly: 14.5}),
-				driftPlan: c.plan(drifts, calibration.Population{Version: 1, Daily: 3.7, Weekly: 4.2}),
+				// Populations, version 2: scores at one and at one seventh alarm a day, means of BTC and ETH on bitfinex, 2018.
+				jumpPlan:  c.plan(jumps, calibration.Population{Version: 2, Daily: 7.9, Weekly: 14.1}, 1, 1),
+				driftPlan: c.plan(drifts, calibration.Population{Version: 2, Daily: 3.2, Weekly: 4}, driftBudget, driftStep),
 			}
 		},
 	})
@@ -59,7 +60,8 @@ type priceAnomalyConfig struct {
 	Window        processor.Duration `koanf:"window" json:"window" doc:"Length of the window of the move; whole minutes, at most 60."`
 	CheckInterval processor.Duration `koanf:"check_interval" json:"check_interval" doc:"How often the move is judged between minute closes, in event time, whole seconds; with a minute or more only at the closes."`
 	Strict        bool               `koanf:"strict" json:"strict" doc:"Raise events by threshold_pct alone: no jump, drift or early-warning leg."`
-	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days from which a jump or drift score alone may raise an event, per instrument and leg."`
+	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days from which a jump score alone may raise an event, per instrument; twice that for a drift burst."`
+	Budgets       []keyBudget        `koanf:"budgets" json:"budgets,omitempty" doc:"Keys with a budget of their own: by symbol or venue:symbol (chain:asset), * and ? are wildcards; the first that names a key counts."`
 	AdaptiveRate  float64            `koanf:"adaptive_rate" json:"adaptive_rate" doc:"Step of the adaptive correction of the calibrated thresholds, 0 (off) to 0.5."`
 	CoolDown      processor.Duration `koanf:"cool_down" json:"cool_down" doc:"Quiet time after an episode, which only a rise of two severities breaks."`
 	QuietFor      processor.Duration `koanf:"quiet_for" json:"quiet_for" doc:"How long the price must be calm before an episode is resolved; whole minutes."`
@@ -75,8 +77,6 @@ func (c priceAnomalyConfig) Validate() error {
 		return fmt.Errorf("price_anomaly.window is %v: it must be whole minutes, 1m to 60m", c.Window.D())
 	case c.CheckInterval.D()%time.Second != 0 || c.CheckInterval.D() < time.Second:
 		return fmt.Errorf("price_anomaly.check_interval is %v: it must be whole seconds, at least 1s", c.CheckInterval.D())
-	case !(c.BudgetDays >= 0.1 && c.BudgetDays <= 365):
-		return fmt.Errorf("price_anomaly.budget_days is %v: it must be 0.1 to 365", c.BudgetDays)
 	case !(c.AdaptiveRate >= 0 && c.AdaptiveRate <= 0.5):
 		return fmt.Errorf("price_anomaly.adaptive_rate is %v: it must be 0 to 0.5", c.AdaptiveRate)
 	case c.CoolDown < 0:
@@ -86,7 +86,7 @@ func (c priceAnomalyConfig) Validate() error {
 	case c.CrashWindow < 0:
 		return fmt.Errorf("price_anomaly.crash_window is %v: it must not be negative", c.CrashWindow.D())
 	}
-	return nil
+	return checkBudgets(priceAnomalyName, c.BudgetDays, c.Budgets)
 }
 
 func (c priceAnomalyConfig) rules() alarm.Rules {
@@ -96,9 +96,9 @@ func (c priceAnomalyConfig) rules() alarm.Rules {
 // minutes is the length of the window.
 func (c priceAnomalyConfig) minutes() int { return int(c.Window.D() / time.Minute) }
 
-// plan is how a leg is calibrated.
-func (c priceAnomalyConfig) plan(layout *calibration.Layout, population calibration.Population) *calibration.Plan {
-	return &calibration.Plan{Layout: layout, Population: population, Rate: 1 / c.BudgetDays, Eta: c.AdaptiveRate}
+// plan is how a leg is calibrated: its shares of the budget and of the step of the adaptive correction.
+func (c priceAnomalyConfig) plan(layout *calibration.Layout, population calibration.Population, budget, step float64) *calibration.Plan {
+	return &calibration.Plan{Layout: layout, Population: population, Rate: budget / c.BudgetDays, Eta: float64(step * c.AdaptiveRate)}
 }
 
 // priceAnomaly watches one instrument.
@@ -223,7 +223,7 @@ func (p *priceAnomaly) OnTime(now schemas.Time, emit processor.Emit) {
 	}
 }
 
-const priceAnomalyLayout = 1
+const priceAnomalyLayout = 2
 
 func (p *priceAnomaly) AppendState(dst []byte) []byte {
 	dst = append(dst, priceAnomalyLayout)
@@ -276,5 +276,5 @@ func (p *priceAnomaly) RestoreState(src []byte) error {
 
 func (p *priceAnomaly) parts() []keeper {
 	v := &p.vol
-	return []keeper{&v.fast, &v.middle, &v.slow, v.profile, &p.drift.mean, &p.drift.square, &p.jumps, &p.drifts, &p.episode}
+	return []keeper{&v.fast, &v.middle, &v.slow, v.profile, &p.drift, &p.jumps, &p.drifts, &p.episode}
 }

@@ -15,7 +15,7 @@ import (
 const (
 	legAbsolute = "absolute"      // A: the move reached the knob
 	legJump     = "jump"          // B: the minute's return against its volatility
-	legDrift    = "drift_burst"   // C: the drift of minutes against their size
+	legDrift    = "drift_burst"   // C: the returns of minutes that agree, against their size
 	legWarning  = "early_warning" // D: half the knob
 )
 
@@ -99,8 +99,9 @@ func (p *priceAnomaly) score(start schemas.Time, before, spot float64) {
 	floor := p.floor(spot)
 	r := change(before, spot)
 	sigma := p.vol.sigma(start, floor)
-	p.drift.add(r)
-	p.last = scores{ret: r, sigma: sigma, jump: math.Abs(r) / sigma, drift: p.drift.score(floor)}
+	size := p.drift.swarm(sigma)
+	p.drift.add(r, sigma)
+	p.last = scores{ret: r, sigma: size, jump: math.Abs(r) / size, drift: p.drift.score()}
 	if p.vol.minutes == 0 {
 		p.last.jump = 0
 	}
@@ -145,7 +146,7 @@ func (p *priceAnomaly) checkMove(now schemas.Time, emit processor.Emit) {
 	if effect(spot, past, p.cfg.ThresholdPct) < warningEffect && p.crash.since == 0 {
 		return
 	}
-	sigma := p.vol.sigma(p.open, p.floor(spot))
+	sigma := p.drift.swarm(p.vol.sigma(p.open, p.floor(spot)))
 	r := change(before, spot)
 	m := moment{at: now, spot: spot, past: past, scores: scores{ret: r, sigma: sigma, jump: math.Abs(r) / sigma, drift: p.last.drift}}
 	p.judge(m, emit)

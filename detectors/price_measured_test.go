@@ -57,7 +57,7 @@ func runPrices(t *testing.T, name, config string, move injected) (b *bench, posi
 	return b, positions, float64(all[len(all)-1].minute-start) / minutesOfDay
 }
 
-// The calibrated legs keep near one alarm a day and instrument each, on data that nothing was fitted on.
+// The calibrated legs keep near their budgets, on data that nothing was fitted on.
 func TestPriceAlarmRates(t *testing.T) {
 	for _, name := range []string{"BTCUSD_2019H1", "EOSUSD_2019H1"} {
 		b, _, days := runPrices(t, name, `{}`, injected{})
@@ -72,9 +72,9 @@ func TestPriceAlarmRates(t *testing.T) {
 		}
 		t.Logf("%s: %.2f events/day: jump %.2f, drift burst %.2f, early warning %.2f, absolute %.3f", name, count["open"], count[legJump], count[legDrift],
 			count[legWarning], count[legAbsolute])
-		for _, leg := range []string{legJump, legDrift} {
-			if count[leg] < 0.4 || count[leg] > 1.4 {
-				t.Errorf("%s: leg %s raises %.2f alarms a day: want 0.4 to 1.4 at a budget of one", name, leg, count[leg])
+		for leg, budget := range map[string]float64{legJump: 1, legDrift: driftBudget} {
+			if r := count[leg] / budget; r < 0.5 || r > 1.5 {
+				t.Errorf("%s: leg %s raises %.2f of its budget of %v a day: want 0.5 to 1.5", name, leg, r, budget)
 			}
 		}
 		if count["open"] > 2.5 {

@@ -78,30 +78,3 @@ func (v *volatility) add(at schemas.Time, r, floor float64) {
 	v.slow.Add(v.fading[2], square)
 	v.minutes++
 }
-
-// drift is the statistic of a drift burst: the mean return over about five minutes against the size of returns over about 25.
-type drift struct{ mean, square series.Level }
-
-const (
-	meanDecay   = 0.81873075307798182 // e^(-1/5)
-	squareDecay = 0.96078943915232318 // e^(-1/25)
-	driftFactor = 3.1622776601683795  // sqrt(10): makes the mean of independent returns a unit normal
-	// driftLeast is the weight from which the size of returns is known well enough: 25 minutes.
-	driftLeast = 16
-)
-
-func (d *drift) add(r float64) {
-	d.mean.Add(meanDecay, r)
-	d.square.Add(squareDecay, float64(r*r))
-}
-
-// known says whether the statistic has seen enough minutes.
-func (d *drift) known() bool { return d.square.Weight() >= driftLeast }
-
-// score is 0 until the statistic is known.
-func (d *drift) score(floor float64) float64 {
-	if !d.known() {
-		return 0
-	}
-	return float64(driftFactor*math.Abs(d.mean.Mean())) / max(math.Sqrt(d.square.Mean()), floor)
-}

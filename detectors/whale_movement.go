@@ -44,6 +44,7 @@ func init() {
 			Finality: processor.Duration(15 * time.Minute), StaleAfter: processor.Duration(5 * time.Minute), CoolDown: processor.Duration(6 * time.Hour),
 		},
 		New: func(c whaleMovementConfig, key processor.Key) processor.Processor {
+			c.BudgetDays = budgetFor(c.Budgets, key.Venue, key.Symbol, c.BudgetDays)
 			return &whaleMovement{
 				cfg: c, key: key, rules: alarm.Rules{Need: 1, Of: 1, ExitBars: 1, CoolDown: int64(c.CoolDown)}, txs: make([]txSum, 0, maxSums),
 				pieces: pieces{list: make([]piece, 0, maxPieces)},
@@ -62,6 +63,7 @@ type whaleMovementConfig struct {
 	CheckInterval  processor.Duration `koanf:"check_interval" json:"check_interval" doc:"How often net flows are judged, in event time, whole minutes; a transfer is judged at once."`
 	Strict         bool               `koanf:"strict" json:"strict" doc:"Raise events by min_usd alone: no rare smaller transfer, no net flow."`
 	BudgetDays     float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days from which a transfer is medium, a smaller one or a net flow makes an event, per asset and kind of flow."`
+	Budgets        []keyBudget        `koanf:"budgets" json:"budgets,omitempty" doc:"Keys with a budget of their own: by symbol or venue:symbol (chain:asset), * and ? are wildcards; the first that names a key counts."`
 	AdaptiveRate   float64            `koanf:"adaptive_rate" json:"adaptive_rate" doc:"Step of the adaptive correction of the net flows' threshold, 0 (off) to 0.5."`
 	VolumeSharePct float64            `koanf:"volume_share_pct" json:"volume_share_pct" doc:"Share of the volume of 24 hours from which a transfer is critical, in percent, where the record tells the volume."`
 	Finality       processor.Duration `koanf:"finality" json:"finality" doc:"How long a block may still be taken back: until then a transfer's event is open, and disorder is no lateness."`
@@ -76,8 +78,6 @@ func (c whaleMovementConfig) Validate() error {
 		return fmt.Errorf("whale_movement.min_usd is %v: it must be 1000 to 1e12", c.MinUSD)
 	case c.CheckInterval.D()%time.Minute != 0 || c.CheckInterval.D() < time.Minute || c.CheckInterval.D() > time.Hour:
 		return fmt.Errorf("whale_movement.check_interval is %v: it must be whole minutes, 1m to 60m", c.CheckInterval.D())
-	case !(c.BudgetDays >= 0.1 && c.BudgetDays <= 365):
-		return fmt.Errorf("whale_movement.budget_days is %v: it must be 0.1 to 365", c.BudgetDays)
 	case !(c.AdaptiveRate >= 0 && c.AdaptiveRate <= 0.5):
 		return fmt.Errorf("whale_movement.adaptive_rate is %v: it must be 0 to 0.5", c.AdaptiveRate)
 	case !(c.VolumeSharePct > 0 && c.VolumeSharePct <= 100):
@@ -89,7 +89,7 @@ func (c whaleMovementConfig) Validate() error {
 	case c.CoolDown < 0:
 		return fmt.Errorf("whale_movement.cool_down is %v: it must not be negative", c.CoolDown.D())
 	}
-	return nil
+	return checkBudgets(whaleMovementName, c.BudgetDays, c.Budgets)
 }
 
 func (c whaleMovementConfig) plan(layout *calibration.Layout, population calibration.Population) *calibration.Plan {

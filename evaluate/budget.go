@@ -20,6 +20,9 @@ var budgeted = map[string]map[string]string{
 	"correlation_breakdown": {"likelihood": "score", "cusum": "score"},
 }
 
+// budgetShares are the shares of the budget that legs get, where it is not all of it.
+var budgetShares = map[string]float64{"drift_burst": 0.5}
+
 // allLegs is the row of a key as a whole: its budget is the sum of those of its legs, of which those that fire together make one alarm.
 const allLegs = "all"
 
@@ -148,14 +151,28 @@ func (u budgetUnit) rows(ctx context.Context, o Options, c columns, rate Rate) (
 	legs := runs[0].legs()
 	for j, key := range u.keys {
 		for _, leg := range legs {
-			may := budget
-			if leg == allLegs {
-				may *= float64(len(legs) - 1)
-			}
+			may := budget * shareOf(leg, legs)
 			rows = append(rows, BudgetRow{Key: key, Leg: leg, Budget: may, Adaptive: runs[0].members[j].series(leg, may), Fixed: runs[1].members[j].series(leg, may)})
 		}
 	}
 	return rows, nil
+}
+
+// shareOf is what a leg has of the budget, and all of them together.
+func shareOf(leg string, legs []string) float64 {
+	if share := budgetShares[leg]; share > 0 {
+		return share
+	}
+	if leg != allLegs {
+		return 1
+	}
+	sum := 0.0
+	for _, one := range legs {
+		if one != allLegs {
+			sum += shareOf(one, legs)
+		}
+	}
+	return sum
 }
 
 // A budgetRun is one run over the test range.

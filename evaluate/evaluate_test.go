@@ -59,3 +59,41 @@ func TestPriceAnomalyKeepsWhatItReached(t *testing.T) {
 		}
 	}
 }
+
+// What the calibrated legs of price_anomaly reached on five pairs, the knob out of their way: 3 % jumps 0.95, 3 % ramps 0.60, at 0.27
+// alarms a day at most. The budget is the one that 2018 gives at two alarms a week.
+func TestPriceLegsMeetTheirTarget(t *testing.T) {
+	testservices.Study(t)
+	o := options("price_anomaly", bitfinex(t, "BTCUSD_2018", "BTCUSD_2019H1", "ETHUSD_2018", "ETHUSD_2019H1", "LTCUSD_2019H1", "XRPUSD_2019H1", "EOSUSD_2019H1")...)
+	o.Venue, o.Jumps, o.Ramps = "bitfinex", []float64{3}, []float64{3}
+	o.Config = []byte(`{"threshold_pct":10,"check_interval":"1m","budget_days":5.2}`)
+	o.Ignore, o.MinSeverity = []string{"early_warning"}, "low"
+	for _, r := range []struct {
+		into *Range
+		text string
+	}{{&o.Fit, "2018-01-01..2019-01-01"}, {&o.Test, "2019-01-01..2019-07-01"}} {
+		var err error
+		if *r.into, err = ParseRange(r.text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := r.Rates[0]
+	t.Logf("%.3f alarms a day", one.Background.Value)
+	if one.Background.Value > 0.27 {
+		t.Errorf("%.3f alarms a day, want 0.27 at most", one.Background.Value)
+	}
+	for _, i := range one.Injections {
+		least := 0.95
+		if i.Grade == "ramp 3 %" {
+			least = 0.6
+		}
+		t.Logf("%s: found %.3f of %d", i.Grade, i.Found.Value, i.N)
+		if i.N < 800 || i.Found.Value < least {
+			t.Errorf("%s: found %.3f of %d, want %.2f of 800 at least", i.Grade, i.Found.Value, i.N, least)
+		}
+	}
+}
