@@ -10,6 +10,7 @@ import (
 	"github.com/tapewatch/tapewatch/internal/calibration"
 	"github.com/tapewatch/tapewatch/internal/dedup"
 	"github.com/tapewatch/tapewatch/internal/pack"
+	"github.com/tapewatch/tapewatch/internal/season"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
@@ -42,7 +43,7 @@ func init() {
 		},
 		New: func(c exchangeOutageConfig, key processor.Key) processor.Processor {
 			return &exchangeOutage{
-				cfg: c, key: key, rules: alarm.Rules{Need: 1, Of: 1, ExitBars: 1, CoolDown: int64(c.CoolDown)},
+				cfg: c, key: key, season: season.NewProfile(season.HoursOfWeek), rules: alarm.Rules{Need: 1, Of: 1, ExitBars: 1, CoolDown: int64(c.CoolDown)},
 				// Population, version 1: on five pairs of bitfinex, January to June 2019, an hour's pooled phi reaches 1 once in 8 days,
 				// 4 in 16 and 12 in 116; a line through two points cannot be all of that, and overstates the rarity at 12 fivefold.
 				plan: &calibration.Plan{Layout: layout, Population: calibration.Population{Version: 1, Daily: 0.5, Weekly: 4}, Rate: falseRate},
@@ -118,6 +119,8 @@ type exchangeOutage struct {
 	vantages []vantage
 	reports  []report
 	pulse    pulse
+	// season is the share of the symbols that trade in a bar by the hour of the week.
+	season *season.Profile
 	// heard is when data last came from the venue, on any stream.
 	heard schemas.Time
 	// blind is the last second in which we could not see, stalled since when; 0 when we can.
@@ -324,6 +327,7 @@ func (x *exchangeOutage) closeBar() {
 	blind := x.blind > start || x.stalled != 0
 	enough := uint32(max(flowBar/x.cfg.HealthInterval.D()/2, 1))
 	trading, lively := 0, 0
+	hour, share, seen := x.hour(start), 0.0, 0.0
 	for _, f := range x.flows {
 		if f.traded {
 			trading++
@@ -333,8 +337,13 @@ func (x *exchangeOutage) closeBar() {
 	for _, f := range x.flows {
 		unseen := blind || f.reports < enough
 		silent := !f.traded && !unseen
-		before := f.phi
-		f.close(start, unseen)
+		before, traded := f.phi, f.traded
+		if f.close(hour, unseen) {
+			seen++
+			if traded {
+				share++
+			}
+		}
 		switch {
 		case trading > 0:
 			f.joint = 0
@@ -352,6 +361,9 @@ func (x *exchangeOutage) closeBar() {
 	if x.pool < lively {
 		x.pooled, x.pool = 0, 0 // not all of them are silent
 	}
+	if seen > 0 {
+		x.season.Add(season.HourOfWeek(int64(start)), season.Hour(int64(start)), share/seen)
+	}
 	copy(x.trading[:], x.trading[1:])
 	x.trading[len(x.trading)-1] = uint8(min(trading, 255))
 	x.flows = slices.DeleteFunc(x.flows, func(f *flow) bool { return end.Sub(max(f.last, f.reported)) > forgotten })
@@ -362,6 +374,12 @@ func (x *exchangeOutage) closeBar() {
 	case lively > 0:
 		x.calib.Observe(x.plan, int64(start), x.pooled)
 	}
+}
+
+// hour is how far the hour of the week moves the probability of a trade, in logits.
+func (x *exchangeOutage) hour(at schemas.Time) float64 {
+	center := x.season.Center()
+	return logit(center+x.season.Offset(season.HourOfWeek(int64(at)))) - logit(center)
 }
 
 // watchOurselves follows stalls of our own: they leave no trace in the models, and are told as what they are.
@@ -382,7 +400,7 @@ func (x *exchangeOutage) watchOurselves(now schemas.Time, see sight, emit proces
 	}
 }
 
-const exchangeOutageLayout = 1
+const exchangeOutageLayout = 2
 
 func (x *exchangeOutage) AppendState(dst []byte) []byte {
 	dst = append(dst, exchangeOutageLayout)
@@ -404,9 +422,9 @@ func (x *exchangeOutage) AppendState(dst []byte) []byte {
 	dst = append(dst, x.trading[:]...)
 	dst = pack.Uint(dst, uint64(len(x.flows)))
 	for _, f := range x.flows {
-		dst = f.AppendState(dst)
+		dst = f.appendTo(dst)
 	}
-	return appendAll(dst, &x.calib, &x.episode, &x.stall)
+	return appendAll(dst, x.season, &x.calib, &x.episode, &x.stall)
 }
 
 func (x *exchangeOutage) RestoreState(src []byte) error {
@@ -435,21 +453,16 @@ func (x *exchangeOutage) RestoreState(src []byte) error {
 	for i := range x.trading {
 		x.trading[i] = r.Byte()
 	}
-	n := r.Count(maxStreams)
+	for range r.Count(maxStreams) {
+		f := newFlow("")
+		f.restore(r)
+		x.flows = append(x.flows, f)
+	}
 	if err := r.Err(); err != nil {
 		return fmt.Errorf("reading the state of exchange_outage: %w", err)
 	}
-	rest := r.Rest()
-	for range n {
-		f := newFlow("")
-		var err error
-		if rest, err = f.RestoreState(rest); err != nil {
-			return fmt.Errorf("reading a symbol of exchange_outage: %w", err)
-		}
-		x.flows = append(x.flows, f)
-	}
-	if _, err := restoreAll(rest, &x.calib, &x.episode, &x.stall); err != nil {
-		return fmt.Errorf("reading the episodes of exchange_outage: %w", err)
+	if _, err := restoreAll(r.Rest(), x.season, &x.calib, &x.episode, &x.stall); err != nil {
+		return fmt.Errorf("reading the season and the episodes of exchange_outage: %w", err)
 	}
 	return nil
 }

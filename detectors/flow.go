@@ -7,7 +7,6 @@ import (
 
 	"github.com/tapewatch/tapewatch/internal/fixed"
 	"github.com/tapewatch/tapewatch/internal/pack"
-	"github.com/tapewatch/tapewatch/internal/season"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -20,19 +19,21 @@ const (
 	frozenFrom = 6
 	// flowDrift is the step of the level, in logits, by a bar's surprise; early ones move it faster.
 	flowDrift = 0.02
+	// usualDrift is the step of the usual share: four weeks of bars.
+	usualDrift = 1.0 / (28 * 24 * 60)
 	// flowLeast is how many bars make a model; an hour.
 	flowLeast = 60
 )
 
-// A flow is the trading of one symbol: how likely a bar with at least one trade is by the hour of the week, and how long it has
-// been silent. The probability is the profile's, moved by a slow level in logits.
+// A flow is the trading of one symbol: how likely a bar with at least one trade is, and how long it has been silent. The probability
+// is the symbol's own over weeks, moved in logits by the venue's hour of the week, which all its symbols share, and by a slow level.
 type flow struct {
 	symbol string
 	// trades says that the symbol has a stream of trades: then only that counts. Else every stream does.
-	trades  bool
-	profile *season.Profile
-	level   float64
-	bars    uint64
+	trades bool
+	// usual is the share of bars with a trade over the last weeks, level how far it is off of late, in logits; both learn from bars.
+	usual, level float64
+	bars         uint64
 	// phi is -log10 of the probability of the silence up to now; joint is the part of it in which all symbols were silent.
 	phi, joint float64
 	// last is when it last traded, reported when its feed last said anything of it.
@@ -45,19 +46,18 @@ type flow struct {
 }
 
 func newFlow(symbol string) *flow {
-	return &flow{symbol: strings.Clone(symbol), profile: season.NewProfile(season.HoursOfWeek)}
+	return &flow{symbol: strings.Clone(symbol), usual: 0.5}
 }
 
-func logit(p float64) float64 { return fixed.Ln(p / (1 - p)) }
-
-// likely is the probability of a trade in a bar at a time.
-func (f *flow) likely(at schemas.Time) float64 {
-	p := 0.5
-	if f.profile.Known() > 0 {
-		p = f.profile.Center() + f.profile.Offset(season.HourOfWeek(int64(at)))
-	}
+// logit of a probability, within what is likely at all.
+func logit(p float64) float64 {
 	p = min(max(p, unlikeliest), likeliest)
-	p = 1 / (1 + fixed.Exp(-(logit(p) + f.level)))
+	return fixed.Ln(p / (1 - p))
+}
+
+// likely is the probability of a trade in a bar of an hour that moves it by so much, in logits.
+func (f *flow) likely(hour float64) float64 {
+	p := 1 / (1 + fixed.Exp(-(logit(f.usual) + hour + f.level)))
 	return min(max(p, unlikeliest), likeliest)
 }
 
@@ -81,11 +81,12 @@ func (f *flow) report(at schemas.Time, every time.Duration) {
 	f.reports++
 }
 
-// close ends the bar that started at start. blind says that what happened in it is not known.
-func (f *flow) close(start schemas.Time, blind bool) {
+// close ends a bar, which the hour of the week moves by so much in logits. blind says that what happened in it is not known. It
+// returns whether the bar was one to learn from.
+func (f *flow) close(hour float64, blind bool) bool {
 	traded := f.traded
 	f.traded, f.reports = false, 0
-	p := f.likely(start)
+	p := f.likely(hour)
 	switch {
 	case traded:
 		f.phi, f.joint = 0, 0
@@ -94,7 +95,7 @@ func (f *flow) close(start schemas.Time, blind bool) {
 		f.phi -= float64(fixed.Log2(1-p) * log10Of2)
 	}
 	if blind || f.phi > frozenFrom {
-		return
+		return false
 	}
 	hit := 0.0
 	if traded {
@@ -103,32 +104,27 @@ func (f *flow) close(start schemas.Time, blind bool) {
 	f.bars++
 	f.level += float64(max(flowDrift, 1/float64(f.bars)) * (hit - p))
 	f.level = min(max(f.level, -6), 6)
-	f.profile.Add(season.HourOfWeek(int64(start)), season.Hour(int64(start)), hit)
+	f.usual += float64(max(usualDrift, 1/float64(f.bars)) * (hit - f.usual))
+	return true
 }
 
 // log10Of2 turns binary logarithms into decimal ones.
 const log10Of2 = 0.30102999566398120
 
-func (f *flow) AppendState(dst []byte) []byte {
+func (f *flow) appendTo(dst []byte) []byte {
 	dst = pack.String(dst, f.symbol)
 	dst = pack.Bool(pack.Bool(dst, f.trades), f.traded)
-	dst = pack.Float(pack.Float(pack.Float(dst, f.level), f.phi), f.joint)
+	dst = pack.Float(pack.Float(pack.Float(pack.Float(dst, f.usual), f.level), f.phi), f.joint)
 	dst = pack.Fixed(pack.Uint(pack.Uint(dst, f.bars), uint64(f.reports)), f.heard)
-	dst = pack.Int(pack.Int(dst, int64(f.last)), int64(f.reported))
-	return f.profile.AppendState(dst)
+	return pack.Int(pack.Int(dst, int64(f.last)), int64(f.reported))
 }
 
-func (f *flow) RestoreState(src []byte) (rest []byte, err error) {
-	r := pack.NewReader(src)
+func (f *flow) restore(r *pack.Reader) {
 	f.symbol = strings.Clone(r.String())
 	f.trades, f.traded = r.Bool(), r.Bool()
-	f.level, f.phi, f.joint = r.Float(), r.Float(), r.Float()
+	f.usual, f.level, f.phi, f.joint = r.Float(), r.Float(), r.Float(), r.Float()
 	f.bars, f.reports, f.heard = r.Uint(), uint32(r.Uint()), r.Fixed()
 	f.last, f.reported = schemas.Time(r.Int()), schemas.Time(r.Int())
-	if err := r.Err(); err != nil {
-		return nil, err
-	}
-	return f.profile.RestoreState(r.Rest())
 }
 
 // A pulse is the suspicion that a venue is gone, by the time since anything came from it: phi of Hayashibara et al. (2004), with

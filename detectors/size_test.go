@@ -35,8 +35,8 @@ func TestStateSizes(t *testing.T) {
 		return len(b.p.AppendState(nil))
 	}
 	base := grow(2)
-	size(t, "exchange_outage, a venue without symbols", base-2*(grow(12)-base)/10, 2500)
-	size(t, "exchange_outage, a symbol", (len(b.p.AppendState(nil))-base)/10, 1500)
+	size(t, "exchange_outage, a venue without symbols", base-2*(grow(12)-base)/10, 1700)
+	size(t, "exchange_outage, a symbol", (len(b.p.AppendState(nil))-base)/10, 80)
 
 	c := newBench(t, "correlation_breakdown", "venue:v", `{}`)
 	for _, m := range returns(rand.New(rand.NewPCG(1, 1)), 24*14) {
