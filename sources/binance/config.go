@@ -23,7 +23,7 @@ type Config struct {
 	venue.Config
 	Market         string        `koanf:"market" doc:"spot, or usdm for USD-margined perpetual contracts."`
 	Trades         string        `koanf:"trades" doc:"Stream that carries trades: trade (every fill) or aggTrade (fills of one order at one price). Empty means trade on spot, aggTrade on usdm."`
-	SnapshotLevels int           `koanf:"snapshot_levels" doc:"Levels of a depth snapshot: 100, 500, 1000, and on spot 5000."`
+	SnapshotLevels int           `koanf:"snapshot_levels" doc:"Levels of a depth snapshot: 100, 500, 1000, and on spot 5000. Spot counts 1000 as 50 and 5000 as 250 of the 6000 that an address has a minute: with 5000, requests_per_minute must be below 24."`
 	InterestEvery  time.Duration `koanf:"open_interest_every" doc:"How often open interest is asked for, which no stream carries; usdm with channel open_interest."`
 }
 

@@ -118,7 +118,9 @@ func (w *walk) to(limit int64, end bound) Depth {
 				break
 			}
 		}
-		if !w.sum.add(n) {
+		if sum := w.sum.Mantissa + n.Mantissa; n.Exponent == w.sum.Exponent && sum >= w.sum.Mantissa { // most of the time
+			w.sum.Mantissa = sum
+		} else if !w.sum.add(n) {
 			w.failed = true
 			break
 		}
