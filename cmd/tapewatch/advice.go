@@ -19,7 +19,11 @@ func (a *app) advice(err error) string {
 		{"SASL_AUTHENTICATION_FAILED", "", "the brokers do not take the login: check kafka.user and kafka.password"},
 		{"UNSUPPORTED_SASL_MECHANISM", "", "the brokers do not know this login: kafka.sasl must be a mechanism that they offer"},
 		{"_AUTHORIZATION_FAILED", "", "kafka.user lacks a right: docs/kafka.md lists those that each part needs"},
+		{"is SASL missing?", "", "the brokers want a login: set kafka.sasl, kafka.user and kafka.password"},
+		{"is TLS misconfigured", "", "kafka.tls is true, and these brokers do not speak TLS on this port"},
+		{"speaking to a tls endpoint", "", "these brokers speak TLS on this port: set kafka.tls"},
 		{"tls: failed to verify certificate", "", "the brokers' certificate is of an authority that is not trusted: name its file in kafka.tls_ca"},
+		{"/subjects", "", "the schema registry refuses or does not answer: check kafka.schema_registry, kafka.registry_user and kafka.registry_password"},
 		{"address already in use", "another address", "another process has that port; is tapewatch running already?"},
 	} {
 		if strings.Contains(text, known.sign) && (known.instead == "" || !strings.Contains(text, known.instead)) {

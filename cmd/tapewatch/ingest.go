@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -49,14 +50,21 @@ func newIngest(a *app) *cobra.Command {
 	return cmd
 }
 
-func (a *app) ingest(ctx context.Context, names []string, f ingestFlags) error {
+func (a *app) ingest(ctx context.Context, names []string, f ingestFlags) (err error) {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	seen := startProgress(a, "ingest", -1)
-	defer seen.done()
+	defer func() {
+		var mistake *usageError
+		if errors.As(err, &mistake) {
+			seen.end() // nothing was begun
+			return
+		}
+		seen.done()
+	}()
 	var mu sync.Mutex // guards what follows
 	running, failed := len(names), []string{}
-	err := a.runParts(ctx, func(ctx context.Context, p *process, g *errgroup.Group) error {
+	err = a.runParts(ctx, func(ctx context.Context, p *process, g *errgroup.Group) error {
 		left := func(err error) error {
 			mu.Lock()
 			defer mu.Unlock()

@@ -41,6 +41,9 @@ func newPrinter(ctx context.Context, a *app, topic schemas.Topic, o tailOptions)
 	default:
 		return nil, usage("flag --isolation is %q: it must be read_committed or read_uncommitted", o.isolation)
 	}
+	if o.count < 0 {
+		return nil, usage("flag --count is %d: it must not be negative; 0 never ends", o.count)
+	}
 	if o.json && o.format != "" {
 		return nil, usage("flags --json-lines and --format: only one can be given")
 	}

@@ -138,7 +138,7 @@ func (p *process) source(ctx context.Context, g *errgroup.Group, name string, se
 	m := makers[i]
 	first, err := m.make(p)
 	if err != nil {
-		return fmt.Errorf("making source %s: %w", name, err)
+		return usage("making source %s: %w", name, err)
 	}
 	shown := &newest{}
 	shown.set(&attached{Source: first, process: p, seen: seen})

@@ -69,7 +69,15 @@ func New(c Config, w io.Writer, getenv func(string) string) (*slog.Logger, error
 		return nil, err
 	}
 	if c.Format == "json" || c.Format == "auto" && !Terminal(w) {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), nil
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: legible})), nil
 	}
 	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !Colour(w, getenv)})), nil
+}
+
+// legible writes durations as 1.5s, where slog's JSON has bare nanoseconds.
+func legible(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }

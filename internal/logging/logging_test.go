@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 )
 
 func noEnv(string) string { return "" }
@@ -17,12 +18,12 @@ func TestJSONAwayFromATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.Info("not wanted")
-	log.Warn("broker away", slog.String("broker", "b:9092"))
+	log.Warn("broker away", slog.String("broker", "b:9092"), slog.Duration("pause", 1500*time.Millisecond))
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatalf("the log must be one JSON line, got %q: %v", out.String(), err)
 	}
-	if line["msg"] != "broker away" || line["broker"] != "b:9092" || line["level"] != "WARN" {
+	if line["msg"] != "broker away" || line["broker"] != "b:9092" || line["level"] != "WARN" || line["pause"] != "1.5s" {
 		t.Errorf("line = %v", line)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,7 +46,11 @@ func (c Config) Validate() error {
 		return errors.New("kafka.brokers is empty: it must name at least one host:port")
 	}
 	for _, b := range c.Brokers {
-		if b == "" || strings.ContainsAny(b, "/ ") {
+		if host, port, err := net.SplitHostPort(b); err == nil { // without a port it is Kafka's 9092
+			if _, err := strconv.ParseUint(port, 10, 16); err != nil || host == "" {
+				return fmt.Errorf("kafka.brokers is %q: each entry must be host:port, such as kafka-0:9092", c.Brokers)
+			}
+		} else if b == "" || strings.ContainsAny(b, "/ :") {
 			return fmt.Errorf("kafka.brokers is %q: each entry must be host:port, such as kafka-0:9092", c.Brokers)
 		}
 	}

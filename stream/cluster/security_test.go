@@ -159,6 +159,8 @@ func TestValidate(t *testing.T) {
 	}{
 		"no brokers":       {func(c *cluster.Config) { c.Brokers = nil }, "kafka.brokers is empty"},
 		"a URL":            {func(c *cluster.Config) { c.Brokers = []string{"http://kafka:9092"} }, "each entry must be host:port"},
+		"no port number":   {func(c *cluster.Config) { c.Brokers = []string{"kafka:909x"} }, "each entry must be host:port"},
+		"no host":          {func(c *cluster.Config) { c.Brokers = []string{":9092"} }, "each entry must be host:port"},
 		"mechanism":        {func(c *cluster.Config) { c.SASL = "gssapi" }, `kafka.sasl is "gssapi": it must be plain, scram-sha-256, scram-sha-512`},
 		"no user":          {func(c *cluster.Config) { c.SASL = "plain" }, "kafka.user and kafka.password"},
 		"user, no sasl":    {func(c *cluster.Config) { c.User = "u" }, "kafka.sasl is empty"},
