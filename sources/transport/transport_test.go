@@ -3,10 +3,13 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -192,6 +195,38 @@ func TestBackoffIsCappedAndJittered(t *testing.T) {
 	b.reset()
 	if b.next(); b.bound != bounds[0] {
 		t.Errorf("bound %v after data, want %v", b.bound, bounds[0])
+	}
+}
+
+// Only data set the waits back: a venue that takes every connection and its subscription and then ends it is asked less and less
+// often. The control has data each time.
+func TestOnlyDataResetTheBackoff(t *testing.T) {
+	for says, resets := range map[string]bool{"acknowledged": false, "data": true} {
+		t.Run(says, func(t *testing.T) {
+			var mu sync.Mutex // guards longest
+			var longest time.Duration
+			log := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				if a.Key == "again_in" {
+					mu.Lock()
+					defer mu.Unlock()
+					longest = max(longest, a.Value.Duration())
+				}
+				return a
+			}}))
+			opt := Options{
+				Silence: time.Minute, MaxAge: time.Hour, BackoffMax: 4 * firstWait, Log: log, IsData: func(raw []byte) bool { return string(raw) == "data" },
+			}
+			serve(t, opt, func(f []capture.Frame) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return longest > firstWait || resets && count(f, capture.Close) > 5
+			}, func(_ int32, c *websocket.Conn, ctx context.Context) {
+				_ = c.Write(ctx, websocket.MessageText, []byte(says))
+			})
+			if (longest > firstWait) == resets {
+				t.Errorf("the longest wait was %v: want more than the first bound of %v: %v", longest, firstWait, !resets)
+			}
+		})
 	}
 }
 
