@@ -157,10 +157,12 @@ func (t trial) run(ctx context.Context, dir string, o StudyOptions) (summed, err
 
 // Sheet is the table, as text alone; a page has what each detector's own report has as well.
 func (r *AllReport) Sheet() *sheet.Sheet {
-	t := sheet.NewTable("Detector", "Rule", "Data", "Alarms/day/key", "95 %", "To be found", "N", "Recall", "95 %", "Precision", "95 %", "Delay median", "P90")
-	shares := sheet.Whiskers{Title: "Recall", X: "share found"}
-	for _, one := range r.Rows {
-		cells := []any{one.Detector, one.Rule, one.Data, "-", "-", one.Reference, one.N, figure(one.Recall.Value), bounds(one.Recall), "-", "-", "-", "-"}
+	t := sheet.NewTable("Detector", "Data", "Rule", "Alarms/day/key", "95 %", "To be found", "N", "Recall", "95 %", "Precision", "95 %", "Delay median", "P90")
+	t.Group = 2
+	var plots []sheet.Plot
+	shares := sheet.Whiskers{X: "recall"}
+	for i, one := range r.Rows {
+		cells := []any{one.Detector, one.Data, one.Rule, "-", "-", one.Reference, one.N, figure(one.Recall.Value), bounds(one.Recall), "-", "-", "-", "-"}
 		if one.PerDay != nil {
 			cells[3], cells[4] = figure(one.PerDay.Value), bounds(*one.PerDay)
 		}
@@ -175,11 +177,16 @@ func (r *AllReport) Sheet() *sheet.Sheet {
 		if !strings.HasPrefix(one.Rule, one.Detector) {
 			series = 1
 		}
+		shares.Title = one.Detector
 		shares.Rows = append(shares.Rows, whisker(one.Rule+": "+one.Reference, one.Recall, series))
+		if i+1 == len(r.Rows) || r.Rows[i+1].Detector != one.Detector {
+			plots = append(plots, shares)
+			shares.Rows = nil
+		}
 	}
 	out := &sheet.Sheet{
 		Title: "all detectors", Lead: "each as shipped, and its naive rule; what a row means is said in docs/evaluation.md",
-		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: []sheet.Plot{shares}}},
+		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: plots}},
 	}
 	for _, name := range r.order {
 		of := r.Reports[name].Sheet()

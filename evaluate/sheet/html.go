@@ -40,7 +40,7 @@ type cell struct {
 func (c cell) Number() bool { return numeric.MatchString(c.Text) }
 
 // Long says that a cell may be broken into lines.
-func (c cell) Long() bool { return len(c.Text) > 40 }
+func (c cell) Long() bool { return len(c.Text) > 28 }
 
 // A heading is the head of a column, aligned as the column's first cell.
 type heading struct {
