@@ -55,8 +55,7 @@ func (a *app) ingest(ctx context.Context, names []string, f ingestFlags) (err er
 	defer end()
 	seen := startProgress(a, "ingest", -1)
 	defer func() {
-		var mistake *usageError
-		if errors.As(err, &mistake) {
+		if _, mistaken := errors.AsType[*usageError](err); mistaken {
 			seen.end() // nothing was begun
 			return
 		}
