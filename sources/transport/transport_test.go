@@ -1,9 +1,9 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -205,7 +205,7 @@ func TestOnlyDataResetTheBackoff(t *testing.T) {
 		t.Run(says, func(t *testing.T) {
 			var mu sync.Mutex // guards longest
 			var longest time.Duration
-			log := slog.New(slog.NewJSONHandler(io.Discard, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			log := slog.New(slog.NewJSONHandler(&bytes.Buffer{}, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 				if a.Key == "again_in" {
 					mu.Lock()
 					defer mu.Unlock()
