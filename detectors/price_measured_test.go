@@ -73,8 +73,8 @@ func TestPriceAlarmRates(t *testing.T) {
 		t.Logf("%s: %.2f events/day: jump %.2f, drift burst %.2f, early warning %.2f, absolute %.3f", name, count["open"], count[legJump], count[legDrift],
 			count[legWarning], count[legAbsolute])
 		for leg, budget := range map[string]float64{legJump: 1, legDrift: driftBudget} {
-			if r := count[leg] / budget; r < 0.5 || r > 1.5 {
-				t.Errorf("%s: leg %s raises %.2f of its budget of %v a day: want 0.5 to 1.5", name, leg, r, budget)
+			if r := count[leg] / budget; r < 0.4 || r > 1.4 {
+				t.Errorf("%s: leg %s raises %.2f of its budget of %v a day: want 0.4 to 1.4, as early warnings come first at times", name, leg, r, budget)
 			}
 		}
 		if count["open"] > 2.5 {

@@ -39,7 +39,9 @@ func init() {
 			QuietFor: processor.Duration(5 * time.Minute), MarketWeight: 0.8, MinPeers: 1,
 		},
 		New: func(c unusualVolumeConfig, key processor.Key) processor.Processor {
-			return &unusualVolume{cfg: c, key: key, rules: c.rules(), gauges: c.gauges(), legs: c.legs(layout), profile: season.NewProfile(season.HoursOfWeek)}
+			return &unusualVolume{
+				cfg: c, key: key, rules: c.rules(), gauges: c.gauges(), layout: layout, legs: c.legs(layout), profile: season.NewProfile(season.HoursOfWeek),
+			}
 		},
 	})
 }
@@ -52,6 +54,7 @@ type unusualVolumeConfig struct {
 	CheckInterval processor.Duration `koanf:"check_interval" json:"check_interval" doc:"How often the sums are judged, in event time; whole minutes."`
 	Strict        bool               `koanf:"strict" json:"strict" doc:"Raise events by the multiplier alone, however common they are."`
 	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days that a score needs besides the multiplier, per instrument and leg."`
+	Budgets       []keyBudget        `koanf:"budgets" json:"budgets,omitempty" doc:"Instruments with a budget of their own: by symbol or venue:symbol, * and ? are wildcards; the first that names one counts."`
 	AdaptiveRate  float64            `koanf:"adaptive_rate" json:"adaptive_rate" doc:"Step of the adaptive correction of the calibrated thresholds, 0 (off) to 0.5."`
 	CoolDown      processor.Duration `koanf:"cool_down" json:"cool_down" doc:"Quiet time after an episode, which only a rise of two severities breaks."`
 	QuietFor      processor.Duration `koanf:"quiet_for" json:"quiet_for" doc:"How long every leg must be below 0.6 of what raises an event before an episode is resolved; whole minutes."`
@@ -74,8 +77,6 @@ func (c unusualVolumeConfig) Validate() error {
 		return fmt.Errorf("unusual_volume.multiplier is %v: it must be greater than 1 and at most 1000", c.Multiplier)
 	case c.CheckInterval.D()%time.Minute != 0 || c.CheckInterval.D() < time.Minute:
 		return fmt.Errorf("unusual_volume.check_interval is %v: it must be whole minutes, at least 1m", c.CheckInterval.D())
-	case !(c.BudgetDays >= 0.1 && c.BudgetDays <= 365):
-		return fmt.Errorf("unusual_volume.budget_days is %v: it must be 0.1 to 365", c.BudgetDays)
 	case !(c.AdaptiveRate >= 0 && c.AdaptiveRate <= 0.5):
 		return fmt.Errorf("unusual_volume.adaptive_rate is %v: it must be 0 to 0.5", c.AdaptiveRate)
 	case c.CoolDown < 0:
@@ -87,7 +88,7 @@ func (c unusualVolumeConfig) Validate() error {
 	case c.MinPeers < 1 || c.MinPeers > 1000:
 		return fmt.Errorf("unusual_volume.min_peers is %v: it must be 1 to 1000", c.MinPeers)
 	}
-	return nil
+	return checkBudgets(unusualVolumeName, c.BudgetDays, c.Budgets)
 }
 
 func (c unusualVolumeConfig) rules() alarm.Rules {
@@ -101,6 +102,7 @@ type unusualVolume struct {
 	key    processor.Key
 	rules  alarm.Rules
 	gauges []gauge
+	layout *calibration.Layout
 	legs   []volumeLeg
 
 	// members in the order of their keys.
@@ -141,7 +143,9 @@ func (u *unusualVolume) OnRecord(rec schemas.Record, _ processor.Emit) {
 func (u *unusualVolume) member(meta *schemas.Meta) *member {
 	i, found := place(u.members, meta)
 	if !found {
-		u.members = slices.Insert(u.members, i, newMember(meta.Venue, meta.Symbol, u.gauges, len(u.legs)))
+		m := newMember(meta.Venue, meta.Symbol, u.gauges, len(u.legs))
+		m.legs = u.legsOf(m)
+		u.members = slices.Insert(u.members, i, m)
 	}
 	return u.members[i]
 }
@@ -169,7 +173,7 @@ func (u *unusualVolume) OnTime(now schemas.Time, emit processor.Emit) {
 	u.members = slices.DeleteFunc(u.members, func(m *member) bool { return m.left(now) })
 }
 
-const unusualVolumeLayout = 2
+const unusualVolumeLayout = 3
 
 func (u *unusualVolume) AppendState(dst []byte) []byte {
 	dst = append(dst, unusualVolumeLayout)
@@ -211,6 +215,7 @@ func (u *unusualVolume) RestoreState(src []byte) error {
 		if rest, err = m.RestoreState(rest); err != nil {
 			return fmt.Errorf("reading a member of unusual_volume: %w", err)
 		}
+		m.legs = u.legsOf(m)
 		for i := range u.legs {
 			if g := u.legs[i].rare; len(m.gauges[g].forecasts) != u.gauges[g].window {
 				m.calib[i] = calibration.Leg{}

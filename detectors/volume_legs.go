@@ -151,12 +151,21 @@ func (u *unusualVolume) measure(now schemas.Time, i int) {
 	}
 }
 
-// plan is how a leg's score is calibrated that so many peers made.
-func (u *unusualVolume) plan(leg *volumeLeg, peers int) *calibration.Plan {
+// plan is how a member's leg is calibrated whose score so many peers made.
+func (u *unusualVolume) plan(m *member, leg, peers int) *calibration.Plan {
 	if peers >= u.cfg.MinPeers {
-		return leg.market
+		return m.legs[leg].market
 	}
-	return leg.plain
+	return m.legs[leg].plain
+}
+
+// legsOf are the legs by the budget of one member.
+func (u *unusualVolume) legsOf(m *member) []volumeLeg {
+	c := u.cfg
+	if c.BudgetDays = budgetFor(c.Budgets, m.venue, m.symbol, c.BudgetDays); c.BudgetDays == u.cfg.BudgetDays {
+		return u.legs
+	}
+	return c.legs(u.layout)
 }
 
 func clipped(log float64) float64 { return min(max(log, -peerClip), peerClip) }
@@ -205,7 +214,7 @@ func (u *unusualVolume) learn(m *member, now schemas.Time) {
 	for i := range u.legs {
 		leg := &u.legs[i]
 		if s := &m.gauges[leg.rare].now; s.ok && season.Hour(int64(start)) != m.spoiled {
-			m.calib[i].Observe(u.plan(leg, s.peers), int64(start), s.score)
+			m.calib[i].Observe(u.plan(m, i, s.peers), int64(start), s.score)
 		}
 	}
 	for i := range u.gauges {
@@ -283,7 +292,7 @@ func (u *unusualVolume) weigh(m *member) volumeVerdict {
 			continue
 		}
 		v.fired[i] = true
-		if g := max(alarm.GradeByRarity(calib.ReturnDays(u.plan(leg, rare.peers), rare.score), effect), alarm.Low); g > v.severity {
+		if g := max(alarm.GradeByRarity(calib.ReturnDays(u.plan(m, i, rare.peers), rare.score), effect), alarm.Low); g > v.severity {
 			v.severity, v.main = g, i
 		}
 	}

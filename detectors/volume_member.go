@@ -46,6 +46,8 @@ func (b *minuteBar) figure(f int) float64 {
 // member is one instrument of a basket.
 type member struct {
 	seat
+	// legs are the basket's, or those of a budget of its own; not state.
+	legs []volumeLeg
 	// ring holds the last hour: the bar that ends at minute n since the epoch is at n mod 60. Missing minutes are not complete.
 	ring [hourMinutes]minuteBar
 	// means are the figures' long means a minute.
@@ -146,7 +148,7 @@ func (m *member) price(now schemas.Time, minutes int) (last, first float64) {
 // AppendState appends the member.
 func (m *member) AppendState(dst []byte) []byte {
 	dst = pack.String(pack.String(dst, m.venue), m.symbol)
-	dst = pack.Int(dst, int64(m.seen))
+	dst = pack.Int(dst, int64(m.seen)/int64(time.Minute))
 	dst = pack.Uint(dst, uint64(m.unjudged))
 	dst = pack.Int(dst, m.spoiled)
 	dst = pack.Uint(dst, uint64(m.late))
@@ -161,8 +163,11 @@ func (m *member) AppendState(dst []byte) []byte {
 			dst = pack.Float(dst, v)
 		}
 		dst = pack.Uint(dst, uint64(len(st.forecasts)))
+		last := int64(0) // neighbours differ in their last bits
 		for _, v := range st.forecasts {
-			dst = pack.Float32(dst, v)
+			bits := int64(math.Float32bits(v))
+			dst = pack.Int(dst, bits-last)
+			last = bits
 		}
 	}
 	return appendAll(dst, m.parts()...)
@@ -172,7 +177,7 @@ func (m *member) AppendState(dst []byte) []byte {
 func (m *member) RestoreState(src []byte) (rest []byte, err error) {
 	r := pack.NewReader(src)
 	m.venue, m.symbol = strings.Clone(r.String()), strings.Clone(r.String())
-	m.seen = schemas.Time(r.Int())
+	m.seen = schemas.Time(r.Int() * int64(time.Minute))
 	m.unjudged = uint32(r.Uint())
 	m.spoiled = r.Int()
 	m.late = uint32(r.Uint())
@@ -187,8 +192,10 @@ func (m *member) RestoreState(src []byte) (rest []byte, err error) {
 			st.past[k] = r.Float()
 		}
 		st.forecasts = make([]float32, r.Count(hourMinutes))
+		last := int64(0)
 		for k := range st.forecasts {
-			st.forecasts[k] = r.Float32()
+			last += r.Int()
+			st.forecasts[k] = math.Float32frombits(uint32(last))
 		}
 	}
 	if err := r.Err(); err != nil {

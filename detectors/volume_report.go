@@ -48,7 +48,7 @@ func (u *unusualVolume) explain(m *member, now schemas.Time, v volumeVerdict) *s
 		ev.Threshold, ev.ThresholdOrigin = new(t), origin(from)
 	}
 	ev.Value, ev.Expected, ev.Ratio, ev.Z = new(s.ratio), new(1.0), new(s.ratio), new(rare.score)
-	rarity(ev, calib.ReturnDays(u.plan(leg, rare.peers), rare.score))
+	rarity(ev, calib.ReturnDays(u.plan(m, v.main, rare.peers), rare.score))
 	ev.Measures = u.measures(m, now, v.main)
 	if rare.peers < u.cfg.MinPeers {
 		ev.Notes = append(ev.Notes, "few_peers")
