@@ -210,7 +210,7 @@ func renewed(_ testing.TB, o *oracle) (plan, string) {
 // spoken says so once, and nothing else is lost, as nothing was on its way. Reconnects are counted by the source.
 func aged(_ testing.TB, o *oracle) (plan, string) {
 	strike := o.book.at[len(o.book.at)/2]
-	p := plan{faults: []Fault{{Kind: Age, For: day}}, known: strike, reconnects: o.dialled, also: missedNone}
+	p := plan{faults: []Fault{{Kind: Age, For: day}}, known: strike - 1, reconnects: o.dialled, also: missedNone}
 	for s, at := range o.first {
 		if at < strike {
 			p.losses = append(p.losses, loss{s, "disconnect"})
@@ -221,7 +221,7 @@ func aged(_ testing.TB, o *oracle) (plan, string) {
 			return ""
 		}
 		if !tr.aged.Load() {
-			if why := tr.waits(next); why != "" {
+			if why := tr.inFlight(); why != "" {
 				return why
 			}
 			tr.aged.Store(true)

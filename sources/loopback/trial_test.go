@@ -185,10 +185,10 @@ func (tr *trial) hold(ctx context.Context, next int) error {
 	tr.out.at = next - 1
 	lost := len(tr.out.lost) > 0
 	tr.out.mu.Unlock()
-	if !fresh && !lost && next%stride != 0 && tr.p.holds == nil && (len(tr.p.faults) == 0 || next < tr.p.known-1 || next > tr.p.known+2) {
+	held := tr.p.holds != nil && (tr.p.known == 0 || tr.p.holds(tr, next) != "")
+	if !fresh && !lost && next%stride != 0 && !held && (len(tr.p.faults) == 0 || next < tr.p.known-1 || next > tr.p.known+2) {
 		return nil
 	}
-	held := tr.p.holds != nil
 	for end := time.Now().Add(tr.p.patience); ; time.Sleep(500 * time.Microsecond) {
 		why := ""
 		if held {
