@@ -24,7 +24,7 @@ func TestBudgetFor(t *testing.T) {
 // One key's budget changes that key's events, to what they are with that budget for all, and no other's.
 func TestBudgetsOfKeys(t *testing.T) {
 	testservices.Study(t)
-	for detector, key := range map[string]string{"price_anomaly": "S1-USD", "unusual_volume": "S1-USD"} {
+	for detector, key := range map[string]string{"price_anomaly": "S1-USD", "unusual_volume": "S1-USD", "whale_movement": "USDT"} {
 		def, err := processor.Lookup(detector)
 		if err != nil {
 			t.Fatal(err)

@@ -103,7 +103,7 @@ func other(v any) []string {
 	case string:
 		return []string{"2m0s", "1m0s", "10s", "2s", "1h0m0s", "24h0m0s", "high", "other"}
 	case []any:
-		return []string{"[1s, 1m]", "[1m]", "[a]", "[a/b]", "[{name: a, members: [x:A-B, x:C-D]}]", "[{venue: a, bps: 1}]"}
+		return []string{"[1s, 1m]", "[1m]", "[a]", "[a/b]", "[{name: a, members: [x:A-B, x:C-D]}]", "[{venue: a, bps: 1}]", "[{key: a, days: 2}]"}
 	case map[string]any:
 		return []string{"{a: [x:A-B]}", "{a: b}", "{a: 1}"}
 	}
