@@ -141,6 +141,7 @@ type bookSide struct{ near, slip series.EW }
 // A lasting series is the baseline of a logarithm, and how far the last seconds lay off it.
 type lasting struct {
 	level series.EW
+	fed   schemas.Time // when the baseline last learned
 	off   least
 }
 
@@ -225,7 +226,7 @@ func (l *liquidityDrop) arrange(v *bookView) {
 func (b *bookBand) begin(width uint32) {
 	b.width, b.slow = width, series.Level{}
 	for i := range b.sides {
-		b.sides[i].level = series.EW{}
+		b.sides[i].level, b.sides[i].fed = series.EW{}, 0
 		b.sides[i].off.clear()
 	}
 }
@@ -258,7 +259,7 @@ func (l *liquidityDrop) OnTime(now schemas.Time, emit processor.Emit) {
 	l.mids.Add(l.view.mid)
 	l.path.Add(l.view.mid)
 	l.follow(now)
-	known := l.measure()
+	known := l.measure(now)
 	if now%schemas.Time(l.cfg.CheckInterval) == 0 {
 		if known {
 			l.judge(now, emit)
@@ -291,6 +292,8 @@ func (l *liquidityDrop) follow(now schemas.Time) {
 const (
 	// baselineLeast is the weight that a baseline needs before anything is judged by it: a minute.
 	baselineLeast = 55
+	// baselineAge is how long a baseline is good for that learns nothing: three of its half-lives.
+	baselineAge = 30 * time.Minute
 	// bookDecay fades the baselines by a second: half-life 10 min; slowBookDecay the level that the season is apart from: 7 days.
 	bookDecay     = 0.99884543980218866
 	slowBookDecay = 0.99999885392309
@@ -307,23 +310,33 @@ func logOf(v float64) float64 {
 	return max(fixed.Ln(v), nothing)
 }
 
-// known says whether the baseline has seen enough.
-func (s *lasting) known() bool { return s.level.Weight() >= baselineLeast }
+// known says whether the baseline has seen enough. One of a band that was not known for long begins anew.
+func (s *lasting) known(now schemas.Time) bool {
+	if now.Sub(s.fed) > baselineAge {
+		s.level = series.EW{}
+	}
+	return s.level.Weight() >= baselineLeast
+}
+
+func (s *lasting) learn(now schemas.Time, x float64) {
+	s.level.AddClipped(bookDecay, x, bookClip, bookFloor)
+	s.fed = now
+}
 
 // measure puts the second's deviations into the windows and says whether a side can be judged.
-func (l *liquidityDrop) measure() bool {
+func (l *liquidityDrop) measure(now schemas.Time) bool {
 	for i := range l.followed {
 		v := &l.view.bands[i]
 		for side := range l.followed[i].sides {
 			s := &l.followed[i].sides[side]
 			if !v.complete[side] {
 				s.off.clear()
-			} else if s.known() {
+			} else if s.known(now) {
 				s.off.push(s.level.Mean() - (logOf(v.quantity[side]) - l.season))
 			}
 		}
 	}
-	if l.spread.known() && l.view.spreadBp > 0 {
+	if l.spread.known(now) && l.view.spreadBp > 0 {
 		l.spread.off.push(logOf(l.view.spreadBp) - l.spread.level.Mean())
 	}
 	return l.widest(bidSide) != nil || l.widest(askSide) != nil
@@ -351,7 +364,7 @@ func (l *liquidityDrop) learn(now schemas.Time) {
 	level := 0.0
 	for i := range l.followed {
 		b := &l.followed[i]
-		if x, ok := b.learn(&l.view.bands[i], l.season); ok && (reference == nil || b.width > reference.width) {
+		if x, ok := b.learn(now, &l.view.bands[i], l.season); ok && (reference == nil || b.width > reference.width) {
 			reference, level = b, x
 		}
 	}
@@ -368,7 +381,7 @@ func (l *liquidityDrop) learn(now schemas.Time) {
 		}
 	}
 	if l.view.spreadBp > 0 {
-		l.spread.level.AddClipped(bookDecay, logOf(l.view.spreadBp), bookClip, bookFloor)
+		l.spread.learn(now, logOf(l.view.spreadBp))
 	}
 	if reference != nil {
 		if reference.slow.Weight() > 0 {
@@ -380,14 +393,14 @@ func (l *liquidityDrop) learn(now schemas.Time) {
 }
 
 // learn puts a second into the baselines of a band and returns the mean logarithm of the sides that are complete; false for none.
-func (b *bookBand) learn(v *bandView, season float64) (mean float64, ok bool) {
+func (b *bookBand) learn(now schemas.Time, v *bandView, season float64) (mean float64, ok bool) {
 	sum, n := 0.0, 0.0
 	for side := range b.sides {
 		if !v.complete[side] || v.quantity[side] <= 0 {
 			continue
 		}
 		x := logOf(v.quantity[side])
-		b.sides[side].level.AddClipped(bookDecay, x-season, bookClip, bookFloor)
+		b.sides[side].learn(now, x-season)
 		sum, n = sum+x, n+1
 	}
 	return sum / max(n, 1), n > 0
@@ -410,10 +423,10 @@ func (l *liquidityDrop) AppendState(dst []byte) []byte {
 		b := &l.followed[i]
 		dst = pack.Uint(dst, uint64(b.width))
 		for side := range b.sides {
-			dst = b.sides[side].off.appendTo(dst)
+			dst = b.sides[side].off.appendTo(pack.Int(dst, int64(b.sides[side].fed)))
 		}
 	}
-	dst = l.spread.off.appendTo(dst)
+	dst = l.spread.off.appendTo(pack.Int(dst, int64(l.spread.fed)))
 	return appendAll(dst, l.parts()...)
 }
 
@@ -435,9 +448,11 @@ func (l *liquidityDrop) RestoreState(src []byte) error {
 		b := &l.followed[i]
 		b.width = uint32(r.Uint())
 		for side := range b.sides {
+			b.sides[side].fed = schemas.Time(r.Int())
 			b.sides[side].off.restore(r)
 		}
 	}
+	l.spread.fed = schemas.Time(r.Int())
 	l.spread.off.restore(r)
 	if err := r.Err(); err != nil {
 		return fmt.Errorf("reading the state of liquidity_drop: %w", err)
