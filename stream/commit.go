@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +41,9 @@ func (s *session) end(ctx context.Context, promise *kgo.FirstErrPromise, began t
 			s.group.crash.reach(afterOutputs)
 		}
 	}
+	if failed == nil && !s.wrote && s.transact != nil {
+		s.calm(bounded)
+	}
 	at := wallClock()
 	committed, err := s.finish(bounded, failed == nil)
 	m.end.Observe(wallClock().Sub(at).Seconds())
@@ -58,6 +62,29 @@ func (s *session) end(ctx context.Context, promise *kgo.FirstErrPromise, began t
 	m.transaction("committed", "")
 	s.committed()
 	return nil
+}
+
+// calm waits until the broker is done with the transaction before, where this one has no outputs. The commit of its offsets is then the
+// first that the broker hears of it, and while the markers of the last one are being written it is refused with
+// CONCURRENT_TRANSACTIONS, which costs an abort and a restore; a batch is delayed and tried again instead. A broker that cannot be
+// asked is not waited for.
+func (s *session) calm(ctx context.Context) {
+	const limit = 5 * time.Second // then the refusal and the abort are better than a group that stands still
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	req := kmsg.NewPtrDescribeTransactionsRequest()
+	req.TransactionalIDs = []string{s.group.instanceID()}
+	for {
+		resp, err := req.RequestWith(ctx, s.side)
+		if err != nil || len(resp.TransactionStates) != 1 || !strings.HasPrefix(resp.TransactionStates[0].State, "Prepare") {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // finish ends the transaction, or at least once commits the offsets of what was flushed.

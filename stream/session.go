@@ -311,7 +311,9 @@ func (s *session) ready(f finished) error {
 	p.task, p.next, p.snappedAt, p.checkpointed, p.fault = r.task, r.next, r.snapped, r.checkpointed, r.fault
 	p.snapped, p.sinceSnap, p.committed = wallClock(), 0, r.next
 	if r.snapped != r.next && r.snapped >= 0 {
-		p.sinceSnap = int(r.next - r.snapped)
+		// What was read again must not be read once more: without a snapshot at once, aborts that come faster than snapshots would
+		// make each restore longer than the one before.
+		p.snapped, p.sinceSnap = time.Time{}, int(r.next-r.snapped)
 	}
 	p.reported = p.task.Stats()
 	p.out.bind(s.route, p)
