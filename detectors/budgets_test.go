@@ -69,8 +69,23 @@ func TestBudgetsOfKeys(t *testing.T) {
 	}
 }
 
+// A pair's budget changes events, of its members too, as half of their pairs break for them; one of no pair changes nothing.
+func TestBudgetsOfPairs(t *testing.T) {
+	testservices.Study(t)
+	def, err := processor.Lookup(correlationName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := eventsOf(t, def, `{}`)
+	for pattern, same := range map[string]bool{"S0-USD/S1-USD": false, "S0-*/S1-*": false, "S0-USD": false, "S1-USD/S0-USD": true, "S9-*": true} {
+		if got := eventsOf(t, def, `{"budgets":[{"key":"`+pattern+`","days":0.2}]}`) == plain; got != same {
+			t.Errorf("a budget of %s leaves the events alone: %v, want %v", pattern, got, same)
+		}
+	}
+}
+
 func TestBrokenBudgets(t *testing.T) {
-	for _, detector := range []string{"price_anomaly", "unusual_volume", "liquidity_drop", "whale_movement"} {
+	for _, detector := range []string{"price_anomaly", "unusual_volume", "liquidity_drop", "whale_movement", "correlation_breakdown"} {
 		def, err := processor.Lookup(detector)
 		if err != nil {
 			t.Fatal(err)

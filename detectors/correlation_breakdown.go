@@ -62,6 +62,7 @@ type correlationConfig struct {
 	MinMembers    int                `koanf:"min_members" json:"min_members" doc:"From so many members on each is also compared with the mean of the others; at least 3."`
 	Strict        bool               `koanf:"strict" json:"strict" doc:"Raise events by the threshold alone."`
 	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days from which a score raises an event when the correlation changed by 0.4 of the threshold, per pair."`
+	Budgets       []keyBudget        `koanf:"budgets" json:"budgets,omitempty" doc:"Pairs (A/B, in alphabetical order) and members with a budget of their own, * and ? are wildcards; the first that names one counts."`
 	AdaptiveRate  float64            `koanf:"adaptive_rate" json:"adaptive_rate" doc:"Step of the adaptive correction of the calibrated thresholds, 0 (off) to 0.5."`
 	CoolDown      processor.Duration `koanf:"cool_down" json:"cool_down" doc:"Quiet time after an episode, which only a rise of two severities breaks."`
 	QuietFor      processor.Duration `koanf:"quiet_for" json:"quiet_for" doc:"How long a pair must be as usual before an episode is resolved; whole minutes."`
@@ -89,8 +90,6 @@ func (c correlationConfig) Validate() error {
 		return fmt.Errorf("correlation_breakdown.max_members is %v: it must be 2 to 100", c.MaxMembers)
 	case c.MinMembers < 3 || c.MinMembers > 100:
 		return fmt.Errorf("correlation_breakdown.min_members is %v: it must be 3 to 100", c.MinMembers)
-	case !(c.BudgetDays >= 0.1 && c.BudgetDays <= 365):
-		return fmt.Errorf("correlation_breakdown.budget_days is %v: it must be 0.1 to 365", c.BudgetDays)
 	case !(c.AdaptiveRate >= 0 && c.AdaptiveRate <= 0.5):
 		return fmt.Errorf("correlation_breakdown.adaptive_rate is %v: it must be 0 to 0.5", c.AdaptiveRate)
 	case c.CoolDown < 0:
@@ -106,7 +105,7 @@ func (c correlationConfig) Validate() error {
 			return fmt.Errorf("correlation_breakdown.pairs[%d] is %q: it must be A/B, symbols or venue:symbol with * and ? as wildcards", i, p)
 		}
 	}
-	return nil
+	return checkBudgets(correlationName, c.BudgetDays, c.Budgets)
 }
 
 // bars is how many bars a window has.
@@ -209,11 +208,11 @@ func (c *correlation) OnTime(now schemas.Time, emit processor.Emit) {
 		c.judge(now, missing, emit)
 	}
 	for _, p := range c.pairs {
-		c.learn(p, now, c.pairPlan)
+		c.learn(p, now)
 	}
 	for _, m := range c.members {
 		if m.watched {
-			c.learn(&m.rest, now, c.restPlan)
+			c.learn(&m.rest, now)
 		}
 	}
 }

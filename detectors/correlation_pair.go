@@ -135,7 +135,8 @@ type pair struct {
 	calib    calibration.Leg
 	episode  alarm.Episode
 	unjudged uint32
-	now      pairScore // of the bar in hand; not state
+	now      pairScore         // of the bar in hand; not state
+	plan     *calibration.Plan // not state
 }
 
 // A pairScore is what a bar says of a pair.
@@ -302,10 +303,23 @@ func bounded(v int64) int16 {
 	return int16(v)
 }
 
+// plan is how a pair is calibrated, by its own budget if it has one.
+func (c *correlation) plan(p *pair) *calibration.Plan {
+	if p.plan == nil {
+		own, key := *c.restPlan, p.a.symbol
+		if p.b != nil {
+			own, key = *c.pairPlan, p.a.symbol+"/"+p.b.symbol
+		}
+		own.Rate = 1 / budgetFor(c.cfg.Budgets, p.a.venue, key, c.cfg.BudgetDays)
+		p.plan = &own
+	}
+	return p.plan
+}
+
 // learn puts the bar into the calibration, after it was judged.
-func (c *correlation) learn(p *pair, now schemas.Time, plan *calibration.Plan) {
+func (c *correlation) learn(p *pair, now schemas.Time) {
 	if p.now.ok {
-		p.calib.Observe(plan, int64(now.Add(-c.cfg.Bar.D())), p.now.score)
+		p.calib.Observe(c.plan(p), int64(now.Add(-c.cfg.Bar.D())), p.now.score)
 	} else {
 		p.calib.Interrupt()
 	}

@@ -4,7 +4,6 @@ import (
 	"math"
 
 	"github.com/tapewatch/tapewatch/internal/alarm"
-	"github.com/tapewatch/tapewatch/internal/calibration"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
@@ -39,7 +38,7 @@ func (c *correlation) look(p *pair) {
 }
 
 // weigh compares a pair with the knob and with its calibrated threshold.
-func (c *correlation) weigh(p *pair, plan *calibration.Plan) pairVerdict {
+func (c *correlation) weigh(p *pair) pairVerdict {
 	s := &p.now
 	if !s.ok {
 		return pairVerdict{}
@@ -53,7 +52,7 @@ func (c *correlation) weigh(p *pair, plan *calibration.Plan) pairVerdict {
 	if !knob && !rare {
 		return v
 	}
-	v.days = p.calib.ReturnDays(plan, s.score)
+	v.days = p.calib.ReturnDays(c.plan(p), s.score)
 	if knob {
 		v.legs = append(v.legs, legChange)
 	}
@@ -83,13 +82,13 @@ func (c *correlation) judge(now schemas.Time, missing int, emit processor.Emit) 
 		if !active && (p.a.rest.episode.Phase() == alarm.Active || p.b.rest.episode.Phase() == alarm.Active) {
 			continue // the member's event speaks for its pairs
 		}
-		c.step(p, now, c.weigh(p, c.pairPlan), missing, emit)
+		c.step(p, now, c.weigh(p), missing, emit)
 	}
 }
 
 // judgeMember judges a member against the others, and by how many of its pairs are broken.
 func (c *correlation) judgeMember(m *constituent, now schemas.Time, missing int, emit processor.Emit) {
-	v := c.weigh(&m.rest, c.restPlan)
+	v := c.weigh(&m.rest)
 	if v.severity > alarm.None {
 		v.legs = append(v.legs, legOthers)
 	}
@@ -99,7 +98,7 @@ func (c *correlation) judgeMember(m *constituent, now schemas.Time, missing int,
 			continue
 		}
 		v.of++
-		if w := c.weigh(p, c.pairPlan); w.severity > alarm.None {
+		if w := c.weigh(p); w.severity > alarm.None {
 			v.broken++
 			worst = max(worst, w.severity)
 		}
