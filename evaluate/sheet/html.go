@@ -18,8 +18,8 @@ var page = template.Must(template.New("sheet").Funcs(template.FuncMap{
 	"heads": (*Table).heads,
 }).Parse(pageText))
 
-// numeric tells figures, which stand at the right of their column, from text.
-var numeric = regexp.MustCompile(`^[-+]?[0-9][0-9.,]*( %| s|[a-zA-Z0-9.]{0,12}|-[0-9.]+)$`)
+// numeric tells figures, and the dash of a missing one, from text: they stand at the right of their column.
+var numeric = regexp.MustCompile(`^-$|^[-+]?[0-9][0-9.,]*( %| s|[a-zA-Z0-9.]{0,12}|-[0-9.]+)$`)
 
 // HTML writes the sheet as one file.
 func (s *Sheet) HTML(w io.Writer) error {
