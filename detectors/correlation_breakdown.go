@@ -18,7 +18,7 @@ import (
 
 const (
 	correlationName    = "correlation_breakdown"
-	correlationVersion = 1
+	correlationVersion = 2
 	// correlationBreak is the type of its events.
 	correlationBreak = "correlation_break"
 )
@@ -292,7 +292,7 @@ func (c *correlation) closeBar(now schemas.Time) {
 	}
 }
 
-const correlationLayout = 1
+const correlationLayout = 2
 
 func (c *correlation) AppendState(dst []byte) []byte {
 	dst = append(dst, correlationLayout)

@@ -85,7 +85,7 @@ func TestVolumeStateSize(t *testing.T) {
 		return len(p.members[0].AppendState(nil))
 	}
 	size(t, "unusual_volume, a member of five days", grow(5), 3500)
-	size(t, "unusual_volume, a member of fourteen weeks", grow(93), 5500)
+	size(t, "unusual_volume, a member of fourteen weeks", grow(93), 4000)
 }
 
 func size(t *testing.T, what string, got, most int) {

@@ -17,7 +17,7 @@ import (
 
 const (
 	whaleMovementName    = "whale_movement"
-	whaleMovementVersion = 1
+	whaleMovementVersion = 2
 )
 
 // A transfer is judged when its record comes. Flows, which are sums of many transfers, are judged in OnTime. Sizes and flows have
@@ -329,7 +329,7 @@ func (w *whaleMovement) OnTime(now schemas.Time, emit processor.Emit) {
 	}
 }
 
-const whaleMovementLayout = 1
+const whaleMovementLayout = 2
 
 func (w *whaleMovement) AppendState(dst []byte) []byte {
 	dst = append(dst, whaleMovementLayout)

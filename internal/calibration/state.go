@@ -48,8 +48,8 @@ func (g *Leg) RestoreState(src []byte) (rest []byte, err error) {
 	return src, nil
 }
 
-// AppendState appends the ring: per week the filled cells as (skipped cells, count), so an empty week costs a byte and a usual one
-// about 50.
+// AppendState appends the ring: per week the number of filled cells, then of each one varint of its count and of the empty cells before
+// it, so an empty week costs a byte and a usual one about 25.
 func (r *Ring) AppendState(dst []byte) []byte {
 	dst = binary.AppendVarint(dst, r.week)
 	for i := range r.slots {
@@ -66,8 +66,11 @@ func (r *Ring) AppendState(dst []byte) []byte {
 			if v == 0 {
 				continue
 			}
-			dst = append(dst, byte(cell-next))
-			dst = binary.AppendUvarint(dst, uint64(v))
+			skipped := cell - next
+			dst = binary.AppendUvarint(dst, uint64(v)*(farSkip+1)+uint64(min(skipped, farSkip)))
+			if skipped >= farSkip {
+				dst = append(dst, byte(skipped-farSkip))
+			}
 			next = cell + 1
 		}
 	}
@@ -92,6 +95,9 @@ func (r *Ring) RestoreState(src []byte) (rest []byte, err error) {
 	return src, nil
 }
 
+// farSkip is the number of empty cells from which on they have a byte of their own.
+const farSkip = 3
+
 func (c *Counts) restore(src []byte) (rest []byte, err error) {
 	if len(src) == 0 || src[0] > Cells {
 		return nil, ErrState
@@ -100,15 +106,23 @@ func (c *Counts) restore(src []byte) (rest []byte, err error) {
 	src = src[1:]
 	cell := 0
 	for range filled {
-		if len(src) == 0 {
+		both, n := binary.Uvarint(src)
+		if n <= 0 {
 			return nil, ErrState
 		}
-		cell += int(src[0])
-		k, n := binary.Uvarint(src[1:])
-		if n <= 0 || cell >= Cells || k == 0 || k > math.MaxUint32/(2*Weeks) {
+		src = src[n:]
+		k, skipped := both/(farSkip+1), int(both%(farSkip+1))
+		if skipped == farSkip {
+			if len(src) == 0 {
+				return nil, ErrState
+			}
+			skipped, src = skipped+int(src[0]), src[1:]
+		}
+		cell += skipped
+		if cell >= Cells || k == 0 || k > math.MaxUint32/(2*Weeks) {
 			return nil, ErrState
 		}
-		c[cell], src = uint32(k), src[1+n:]
+		c[cell] = uint32(k)
 		cell++
 	}
 	return src, nil
