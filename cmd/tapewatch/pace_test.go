@@ -54,7 +54,7 @@ func TestPaceDoesNotShow(t *testing.T) {
 				if err := os.WriteFile(path, bytes.Join(lines, nil), 0o600); err != nil {
 					return err
 				}
-				for _, topic := range schemas.Catalogue() {
+				for _, topic := range append(output(), schemas.Health) {
 					if _, err := kadm.NewClient(client).CreateTopic(ctx, 3, 1, nil, name+"."+topic.Name); err != nil {
 						return err
 					}
@@ -70,7 +70,11 @@ func TestPaceDoesNotShow(t *testing.T) {
 			runs.Go(func() error { return ingest(ctx, "fast", lines, "0") })
 			runs.Go(func() error { return ingest(ctx, "recorded", lines, "1") })
 			runs.Go(func() error { return ingest(ctx, "eightfold", lines, "8") })
-			runs.Go(func() error { return ingest(ctx, "less", lines[:len(lines)-len(lines)/3], "0") })
+			names := map[string]bool{"recorded.": true, "eightfold.": true}
+			if file == "OKX" { // the control
+				names["less."] = false
+				runs.Go(func() error { return ingest(ctx, "less", lines[:len(lines)-len(lines)/3], "0") })
+			}
 			if err := runs.Wait(); err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +83,7 @@ func TestPaceDoesNotShow(t *testing.T) {
 			if records < 50 {
 				t.Errorf("%d records, want 50 at least", records)
 			}
-			for name, same := range map[string]bool{"recorded.": true, "eightfold.": true, "less.": false} {
+			for name, same := range names {
 				if got, n := written(t, client, name); (got == want) != same {
 					t.Errorf("%s: %d records with the hash %s, at full speed %d with %s: want the same: %v", name, n, got, records, want, same)
 				}
@@ -136,14 +140,11 @@ func beginning(t *testing.T, name string) (lines [][]byte) {
 	return kept
 }
 
-// output are the topics that sources write to: signs of life are the process's own.
-func output() (topics []schemas.Topic) {
-	for _, t := range schemas.Catalogue() {
-		if t.Name != schemas.Health.Name {
-			topics = append(topics, t)
-		}
+// output are the topics that venues write to, and the dead letters: signs of life are the process's own.
+func output() []schemas.Topic {
+	return []schemas.Topic{
+		schemas.MarketTrades, schemas.MarketQuotes, schemas.MarketBooks, schemas.MarketDerivatives, schemas.MarketOptions, schemas.VenuesStatus, schemas.DeadLetters,
 	}
-	return topics
 }
 
 // written is the hash of all that stands in the topics of a prefix, with how many records there are.
