@@ -44,7 +44,7 @@ need "Redis" "have redis-server" "redis sink tests" redis-server
 need "kcat" "have kcat" "foreign-client tests" kcat
 need "promtool" "have promtool" "checks of the Prometheus files" prometheus
 if [ "${1:-}" != --no-browser ]; then
-  need "Chromium" "have chromium" "WebSocket tests from a real browser" chromium
+  need "Chromium" "have chromium" "tests of pages and of the WebSocket in a real browser" chromium
 fi
 
 if out=$("$here/kafka.sh" fetch 2>&1); then

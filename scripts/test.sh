@@ -21,6 +21,7 @@ tell Kafka "$kafka" "$kafka_missing"
 tell PostgreSQL "${postgres:-$(path_of postgres)}" "no postgres binary; \`make deps\` installs it"
 tell Redis "$(path_of redis-server)" "no redis-server; \`make deps\` installs it"
 tell kcat "$(path_of kcat)" "no kcat; \`make deps\` installs it"
+tell Chromium "$(path_of chromium)" "no chromium; \`make deps\` installs it"
 tell "recorded data" "$([ -d "$data" ] && echo "$data")" "no folder $data; set TAPEWATCH_DATA"
 
 # The lines come as they are made; -v alone says why a test was skipped, so the full log goes to a file.

@@ -3,8 +3,8 @@
 // It runs the scripts in scripts/, on loopback and on free ports. What Kafka and Postgres share is started at the first
 // call, serves the whole test process and ends with it, by a watcher outside the process: no TestMain is needed, and a
 // test binary that panics or is killed leaves nothing running. Everything else ends with its test. When a service cannot
-// be had on the machine, the test is skipped with the reason, or fails when TAPEWATCH_REQUIRE_KAFKA, _PG, _REDIS or
-// _DATA is 1. A service that is there and does not start always fails the test.
+// be had on the machine, the test is skipped with the reason, or fails when TAPEWATCH_REQUIRE_KAFKA, _PG, _REDIS,
+// _BROWSER or _DATA is 1. A service that is there and does not start always fails the test.
 package testservices
 
 import (
