@@ -34,9 +34,12 @@ type exchange struct {
 	name        string
 	short, long float64
 	at          schemas.Time
-	// usual sizes of the two flows, sampled each hour.
-	usualShort, usualLong series.Level
-	episode               alarm.Episode
+	// usual sizes of the two flows, sampled each hour; all that is usual has the weight of the first.
+	usualShort series.Level
+	usualLong  float64
+	// crowds count large transfers to it, from 0.4 of the knob and from the knob on.
+	crowds  [2]crowd
+	episode alarm.Episode
 }
 
 // faded moves the sums to a time.
@@ -44,6 +47,9 @@ func (e *exchange) faded(at schemas.Time) {
 	if d := int64(at - e.at); d > 0 {
 		e.short *= fixed.Decay(d, shortFlow)
 		e.long *= fixed.Decay(d, longFlow)
+		for i := range e.crowds {
+			e.crowds[i].fade(d)
+		}
 		e.at = at
 	}
 }
@@ -58,9 +64,9 @@ func (e *exchange) add(at schemas.Time, usd float64) {
 
 // exchanges are the flows of all exchanges and their calibration, which they share: scores are in units of an exchange's own usual flow.
 type exchanges struct {
-	list        []exchange
-	short, long calibration.Leg
-	hour        int64
+	list               []exchange
+	short, long, crowd calibration.Leg
+	hour               int64
 }
 
 // add counts a transfer for the exchanges at its ends.
@@ -82,7 +88,7 @@ func (x *exchanges) of(name string, at schemas.Time) *exchange {
 	if len(x.list) == maxExchanges {
 		least := 0
 		for k := range x.list {
-			if x.list[k].usualLong.Mean() < x.list[least].usualLong.Mean() {
+			if x.list[k].usualLong < x.list[least].usualLong {
 				least = k
 			}
 		}
@@ -98,16 +104,28 @@ func (x *exchanges) of(name string, at schemas.Time) *exchange {
 func (x *exchanges) interrupt() {
 	x.short.Interrupt()
 	x.long.Interrupt()
+	x.crowd.Interrupt()
 }
 
 // A flowVerdict is what the net flow of an exchange is worth.
 type flowVerdict struct {
 	severity alarm.Severity
 	stay     bool
-	// long says that the flow of a day is the rarer one; usd is the flow, ratio its size over the usual one, days its return period.
-	long        bool
-	usd, usual  float64
-	ratio, days float64
+	// leg is the rarest of the scores: that of the flow of an hour, of a day, or of a crowd. value is the flow in USD, or the count, ratio
+	// its size over the usual one, days its return period.
+	leg                string
+	value, usual       float64
+	ratio, score, days float64
+}
+
+// better is the graver verdict, or the rarer one; the episode goes on when either says so.
+func (v flowVerdict) better(o flowVerdict) flowVerdict {
+	stay := v.stay || o.stay
+	if v.severity > o.severity || v.severity == o.severity && v.days >= o.days {
+		o = v
+	}
+	o.stay = stay
+	return o
 }
 
 // flowScore is what flows are calibrated by.
@@ -116,7 +134,7 @@ func flowScore(ratio float64) float64 { return fixed.Ln(1 + ratio) }
 // judgeFlows moves the episodes of all exchanges, and lets the baselines learn afterwards.
 func (w *whaleMovement) judgeFlows(now schemas.Time, emit processor.Emit) {
 	x := &w.flows
-	highest := [2]float64{}
+	highest := [3]float64{}
 	hour := season.Hour(int64(now))
 	for i := range x.list {
 		e := &x.list[i]
@@ -129,7 +147,9 @@ func (w *whaleMovement) judgeFlows(now schemas.Time, emit processor.Emit) {
 		}
 		if e.usualShort.Weight() >= flowHours {
 			highest[0] = max(highest[0], flowScore(math.Abs(e.short)/max(e.usualShort.Mean(), 1)))
-			highest[1] = max(highest[1], flowScore(math.Abs(e.long)/max(e.usualLong.Mean(), 1)))
+			highest[1] = max(highest[1], flowScore(math.Abs(e.long)/max(e.usualLong, 1)))
+			crowd, _, _ := e.crowdScore()
+			highest[2] = max(highest[2], crowd)
 		}
 		if hour != x.hour {
 			e.sample()
@@ -138,66 +158,77 @@ func (w *whaleMovement) judgeFlows(now schemas.Time, emit processor.Emit) {
 	x.hour = hour
 	x.short.Observe(w.flowPlan, int64(now-1), highest[0])
 	x.long.Observe(w.flowPlan, int64(now-1), highest[1])
+	x.crowd.Observe(w.crowdPlan, int64(now-1), highest[2])
 }
 
-// sample lets the usual sizes learn from the hour that ended.
+// sample lets what is usual learn from the hour that ended.
 func (e *exchange) sample() {
-	learn := func(l *series.Level, flow float64) {
-		size := math.Abs(flow)
-		if l.Weight() >= flowHours {
-			size = min(size, flowClip*l.Mean())
+	full := e.usualShort.Weight() >= flowHours
+	clipped := func(size, usual float64) float64 {
+		if full {
+			return min(size, flowClip*usual)
 		}
-		l.Add(usualDecay, size)
+		return size
 	}
-	learn(&e.usualShort, e.short)
-	learn(&e.usualLong, e.long)
+	e.usualShort.Add(usualDecay, clipped(math.Abs(e.short), e.usualShort.Mean()))
+	weight := e.usualShort.Weight()
+	e.usualLong += (clipped(math.Abs(e.long), e.usualLong) - e.usualLong) / weight
+	for i := range e.crowds {
+		c := &e.crowds[i]
+		c.usual += float32((clipped(float64(c.long), max(float64(c.usual), rareCrowd)) - float64(c.usual)) / weight)
+	}
 }
 
 // usualDecay is 2^(-1/336): fourteen days of hours.
 const usualDecay = 0.99793917
 
-// weighFlow judges the net flow of an exchange: beyond the knob and rare.
+// weighFlow judges the net flow of an exchange, which must be beyond the knob and rare, and the crowd at it, which must be rare.
 func (w *whaleMovement) weighFlow(e *exchange) flowVerdict {
-	var best flowVerdict
 	if w.cfg.Strict || e.usualShort.Weight() < flowHours {
-		return best
+		return flowVerdict{}
 	}
-	for _, leg := range []struct {
-		flow, usual float64
-		calibrated  *calibration.Leg
-		long        bool
-	}{{e.short, e.usualShort.Mean(), &w.flows.short, false}, {e.long, e.usualLong.Mean(), &w.flows.long, true}} {
-		v := flowVerdict{long: leg.long, usd: leg.flow, usual: max(leg.usual, 1)}
-		v.ratio = math.Abs(v.usd) / v.usual
-		score := flowScore(v.ratio)
-		v.days = leg.calibrated.ReturnDays(w.flowPlan, score)
-		threshold, _ := leg.calibrated.Threshold()
-		beyond := math.Abs(v.usd) >= w.cfg.MinUSD
-		v.stay = beyond && score >= alarm.DefaultExitRatio*threshold
-		if beyond && score >= threshold && v.days >= w.cfg.BudgetDays {
-			v.severity = alarm.Medium
-			switch {
-			case v.days >= whaleMonths && v.usd > 0:
-				v.severity = alarm.Critical
-			case v.days >= max(whaleWeek, w.cfg.BudgetDays):
-				v.severity = alarm.High
-			}
-		}
-		stay := best.stay || v.stay
-		if v.severity > best.severity || v.severity == best.severity && v.days >= best.days {
-			best = v
-		}
-		best.stay = stay
+	score, n, usual := e.crowdScore()
+	x := &w.flows
+	return w.weighLeg(flowVerdict{leg: legCrowd, value: n, usual: max(usual, rareCrowd), score: score}, &x.crowd, w.crowdPlan, crowdBudget*w.cfg.BudgetDays).
+		better(w.weighSum(legLongFlow, e.long, e.usualLong, &x.long)).
+		better(w.weighSum(legShortFlow, e.short, e.usualShort.Mean(), &x.short))
+}
+
+// weighSum judges a sum of USD.
+func (w *whaleMovement) weighSum(name string, flow, usual float64, leg *calibration.Leg) flowVerdict {
+	v := flowVerdict{leg: name, value: flow, usual: max(usual, 1)}
+	v.score = flowScore(math.Abs(flow) / v.usual)
+	v = w.weighLeg(v, leg, w.flowPlan, w.cfg.BudgetDays)
+	switch {
+	case math.Abs(flow) < w.cfg.MinUSD:
+		v.severity, v.stay = alarm.None, false
+	case v.severity > alarm.None && v.days >= whaleMonths && flow > 0:
+		v.severity = alarm.Critical
 	}
-	return best
+	return v
+}
+
+// weighLeg grades a score by its rarity.
+func (w *whaleMovement) weighLeg(v flowVerdict, leg *calibration.Leg, plan *calibration.Plan, budget float64) flowVerdict {
+	v.ratio = math.Abs(v.value) / v.usual
+	v.days = leg.ReturnDays(plan, v.score)
+	threshold, _ := leg.Threshold()
+	v.stay = v.score >= alarm.DefaultExitRatio*threshold
+	if v.score >= threshold && v.days >= budget {
+		v.severity = alarm.Medium
+		if v.days >= max(whaleWeek, budget) {
+			v.severity = alarm.High
+		}
+	}
+	return v
 }
 
 func (x *exchanges) appendTo(dst []byte, now schemas.Time) []byte {
 	dst = pack.Uint(pack.Int(dst, x.hour), uint64(len(x.list)))
 	for i := range x.list {
 		e := &x.list[i]
-		dst = pack.Float(pack.Float(pack.String(dst, e.name), e.short), e.long)
-		dst = appendAll(pack.Int(dst, int64(now-e.at)), &e.usualShort, &e.usualLong, &e.episode)
+		dst = pack.Float(pack.Float(pack.Float(pack.String(dst, e.name), e.short), e.long), e.usualLong)
+		dst = appendAll(pack.Int(dst, int64(now-e.at)), &e.usualShort, &e.crowds[0], &e.crowds[1], &e.episode)
 	}
 	return dst
 }
@@ -207,8 +238,8 @@ func (x *exchanges) restore(r *pack.Reader, now schemas.Time) *pack.Reader {
 	x.hour = r.Int()
 	x.list = x.list[:0]
 	for range r.Count(maxExchanges) {
-		e := exchange{name: r.String(), short: r.Float(), long: r.Float(), at: now - schemas.Time(r.Int())}
-		rest, err := restoreAll(r.Rest(), &e.usualShort, &e.usualLong, &e.episode)
+		e := exchange{name: r.String(), short: r.Float(), long: r.Float(), usualLong: r.Float(), at: now - schemas.Time(r.Int())}
+		rest, err := restoreAll(r.Rest(), &e.usualShort, &e.crowds[0], &e.crowds[1], &e.episode)
 		if err != nil {
 			return pack.NewReader(nil).Fail()
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -145,5 +146,72 @@ func TestWhaleStateSize(t *testing.T) {
 	t.Logf("state of an asset: %d bytes: %d of ids, %d of %d exchanges, %d of calibration", size, len(w.seen.Append(nil)), len(w.flows.appendTo(nil, w.now)), len(w.flows.list), len(appendAll(nil, w.legs()...)))
 	if size > 4096 {
 		t.Errorf("state is %d bytes: want at most 4096", size)
+	}
+}
+
+// Twenty large transfers within twenty minutes are a crowd where each has a sender of its own, and none where they have one: what regulars
+// move both ways drowns the sum of either.
+func TestCrowds(t *testing.T) {
+	for senders, want := range map[int]int{20: 1, 1: 0} {
+		b := newBench(t, "whale_movement", "ethereum:USDT", `{}`)
+		r := rand.New(rand.NewPCG(9, 9))
+		seq := 0
+		give := func(at schemas.Time, from string, usd float64, in bool) {
+			seq++
+			m := &schemas.Transfer{
+				Meta: &schemas.Meta{Source: "s", Venue: "ethereum", Symbol: "USDT", EventTime: int64(at)}, Chain: "ethereum", Asset: "USDT", TxHash: strconv.Itoa(seq), From: from, To: "dep",
+				UsdValue: schemas.NewDecimal(int64(usd), 0), Amount: schemas.NewDecimal(int64(usd), 0), PriceTime: int64(at),
+			}
+			if in {
+				m.ToKind, m.ToOwner = schemas.AddressKind_ADDRESS_KIND_EXCHANGE, "binance"
+			} else {
+				m.From, m.To = "hot", from
+				m.FromKind, m.FromOwner = schemas.AddressKind_ADDRESS_KIND_EXCHANGE, "binance"
+			}
+			b.to(at)
+			b.record(m)
+		}
+		at := t0
+		for range 30 * 24 * 6 {
+			at = at.Add(10 * time.Minute)
+			give(at, "regular", 20e6*(0.5+r.Float64()), r.IntN(2) == 0)
+		}
+		for k := range 20 {
+			at = at.Add(time.Minute)
+			give(at, "sender"+strconv.Itoa(k%senders), 600e3, true)
+		}
+		b.to(at.Add(time.Hour))
+		got := 0
+		for _, e := range b.events {
+			if e.Status != schemas.Open || !slices.Equal(e.Evidence.Legs, []string{legCrowd}) {
+				continue
+			}
+			got++
+			if ev := e.Evidence; ev.GetValue() < crowdLeast || ev.GetRatio() < 5 || ev.GetExpected() != rareCrowd || e.Severity != schemas.High {
+				t.Errorf("a crowd of %v, %v usual, ratio %v, is %s: %s", ev.GetValue(), ev.GetExpected(), ev.GetRatio(), e.Severity, e.Description)
+			}
+		}
+		if got != want {
+			t.Errorf("%d senders: %d crowds, want %d", senders, got, want)
+		}
+	}
+}
+
+// The bound lies above the probability that it bounds, and within a factor of 20 of it.
+func TestChernoff(t *testing.T) {
+	for _, c := range []struct{ n, usual float64 }{{3, 0.25}, {10, 2}, {20, 4}, {30, 20}, {60, 20}} {
+		p, term := 0.0, math.Exp(-c.usual)
+		for k := 0.0; k < c.n+200; k++ {
+			if k >= c.n {
+				p += term
+			}
+			term *= c.usual / (k + 1)
+		}
+		if bound := math.Exp(-chernoff(c.n, c.usual)); bound < p || bound > 20*p {
+			t.Errorf("P(N >= %v) of a mean of %v is %v, the bound %v", c.n, c.usual, p, bound)
+		}
+	}
+	if s := chernoff(2, 3); s != 0 {
+		t.Errorf("less than usual surprises by %v", s)
 	}
 }

@@ -17,6 +17,7 @@ const (
 	legPieces    = "pieces"       // many transfers between the same parties add up to a rare one
 	legShortFlow = "net_flow_1h"
 	legLongFlow  = "net_flow_24h"
+	legCrowd     = "crowd"
 )
 
 // event makes the event of a transfer's sum.
@@ -111,16 +112,18 @@ func (w *whaleMovement) reportFinal(s *txSum, now schemas.Time, emit processor.E
 	emit(w.event(s, now, schemas.Resolved, "The transfer of "+dollars(s.usd)+" of "+w.key.Symbol+" is final.", ev))
 }
 
-// reportFlow publishes an event of an exchange's net flow.
+// reportFlow publishes an event of an exchange's net flow, or of the crowd at it.
 func (w *whaleMovement) reportFlow(e *exchange, v flowVerdict, now schemas.Time, status string, emit processor.Emit) {
-	leg, calibrated, half := legShortFlow, &w.flows.short, shortFlow
-	if v.long {
-		leg, calibrated, half = legLongFlow, &w.flows.long, longFlow
+	calibrated, half := &w.flows.short, shortFlow
+	switch v.leg {
+	case legLongFlow:
+		calibrated, half = &w.flows.long, longFlow
+	case legCrowd:
+		calibrated, half = &w.flows.crowd, crowdLong
 	}
 	threshold, from := calibrated.Threshold()
-	score := flowScore(v.ratio)
 	ev := &schemas.Evidence{
-		Value: new(v.usd), Expected: new(v.usual), Ratio: new(v.ratio), Z: new(score), SampleSize: uint64(calibrated.Days() * 24), Calibrated: calibrated.Days() >= calibratedDays,
+		Value: new(v.value), Expected: new(v.usual), Ratio: new(v.ratio), Z: new(v.score), SampleSize: uint64(calibrated.Days() * 24), Calibrated: calibrated.Days() >= calibratedDays,
 		WindowStart: int64(now) - half, WindowEnd: int64(now), LateRecords: w.late, Notes: []string{"exchange:" + e.name},
 	}
 	if calibrated.Calibrated() {
@@ -128,26 +131,33 @@ func (w *whaleMovement) reportFlow(e *exchange, v flowVerdict, now schemas.Time,
 	}
 	rarity(ev, v.days)
 	if status != schemas.Resolved {
-		ev.Legs = []string{leg}
+		ev.Legs = []string{v.leg}
 	}
 	w.late = 0
 	var list measures
 	list.add("net_flow_1h", e.short, "USD")
 	list.add("net_flow_24h", e.long, "USD")
 	list.add("usual_flow_1h", e.usualShort.Mean(), "USD")
-	list.add("usual_flow_24h", e.usualLong.Mean(), "USD")
+	list.add("usual_flow_24h", e.usualLong, "USD")
 	list.add("min_usd", w.cfg.MinUSD, "USD")
 	list.add("counted_up_to", w.clipped(toExchange, largestUSD), "USD")
+	for i, size := range [...]string{"0.4_min_usd", "min_usd"} {
+		list.add("transfers_1h_from_"+size, float64(e.crowds[i].short), "")
+		list.add("transfers_6h_from_"+size, float64(e.crowds[i].long), "")
+	}
 	ev.Measures = list
-	text := dollars(math.Abs(v.usd)) + " of " + w.key.Symbol + " net "
-	if v.usd > 0 {
+	text := dollars(math.Abs(v.value)) + " of " + w.key.Symbol + " net "
+	if v.value > 0 {
 		text += "to " + e.name
 	} else {
 		text += "from " + e.name
 	}
-	if status == schemas.Resolved {
-		text = "The net flow of " + w.key.Symbol + " at " + e.name + " is usual again."
-	} else {
+	switch {
+	case status == schemas.Resolved:
+		text = "The flow of " + w.key.Symbol + " at " + e.name + " is usual again."
+	case v.leg == legCrowd:
+		text = "About " + number(v.value, 2) + " large transfers of " + w.key.Symbol + " came to " + e.name + " of late, each from another sender, " + number(v.ratio, 3) + " times the usual."
+	default:
 		text += " of late, " + number(v.ratio, 3) + " times the usual, in many transfers or few."
 	}
 	emit(&schemas.Event{
