@@ -239,7 +239,10 @@ func (in *incidents) goesOn() bool {
 	return on.members > 0
 }
 
-func (in *incidents) market() bool { return in.key.String() == "market:all" }
+func (in *incidents) market() bool { return in.key.String() == schemas.ScopeMarket }
+
+// asset is what an incident of one asset is about.
+func (in *incidents) asset() string { return strings.TrimPrefix(in.key.String(), schemas.ScopeAsset) }
 
 func (*incidents) OnTime(schemas.Time, processor.Emit) {}
 

@@ -74,7 +74,7 @@ func (in *incidents) tell(status string, b breadth, emit processor.Emit) {
 	var list measures
 	list.add("detectors", float64(len(b.detectors)), "")
 	list.add("keys", float64(len(b.keys)), "")
-	typ, assets := assetIncident, []string{strings.TrimPrefix(in.key.String(), "asset:")}
+	typ, assets := assetIncident, []string{in.asset()}
 	if market {
 		typ, assets = marketIncident, b.assets[:min(len(b.assets), listed)]
 		ev.Value, ev.Threshold = new(float64(len(b.assets))), new(float64(in.cfg.MarketAssets))
@@ -91,7 +91,6 @@ func (in *incidents) tell(status string, b breadth, emit processor.Emit) {
 			ev.Legs = append(ev.Legs, legKeys)
 		}
 	}
-	ev.Measures = list
 	open := 0
 	for i := range in.members {
 		m := &in.members[i]
@@ -105,7 +104,8 @@ func (in *incidents) tell(status string, b breadth, emit processor.Emit) {
 			ev.Notes = append(ev.Notes, "event:"+m.first)
 		}
 	}
-	ev.Measures = append(ev.Measures, &schemas.Measure{Name: "open", Value: float64(open)})
+	list.add("open", float64(open), "")
+	ev.Measures = list
 	emit(&schemas.Event{
 		Type: typ, Severity: max(in.told, alarm.Low).String(), Status: status, Assets: assets, EventTime: int64(in.now), Evidence: ev,
 		Description: in.sentence(b, status), DedupKey: schemas.DedupKey(incidentsName, incidentsVersion, in.key.String(), in.onset),
@@ -113,7 +113,7 @@ func (in *incidents) tell(status string, b breadth, emit processor.Emit) {
 }
 
 func (in *incidents) sentence(b breadth, status string) string {
-	what := strings.TrimPrefix(in.key.String(), "asset:")
+	what := in.asset()
 	if in.market() {
 		what = "the market"
 	}

@@ -21,6 +21,12 @@ const (
 	Resolved = "resolved"
 )
 
+// Scopes that events are grouped under on events.scopes: an asset, by the prefix, or the whole market.
+const (
+	ScopeAsset  = "asset:"
+	ScopeMarket = "market:all"
+)
+
 // SeverityRank orders severities: 1 low to 4 critical; 0 for an unknown one.
 func SeverityRank(s string) int {
 	switch s {

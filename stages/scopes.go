@@ -23,13 +23,8 @@ func init() {
 	})
 }
 
-// Scopes of events.
-const (
-	ScopeAsset  = "asset:"
-	ScopeMarket = "market:all"
-	// ofIncidents is the detector whose events are not grouped: they are the groups.
-	ofIncidents = "incidents"
-)
+// ofIncidents is the detector whose events are not grouped: they are the groups.
+const ofIncidents = "incidents"
 
 // scopesConfig is the configuration of scopes.
 type scopesConfig struct {
@@ -63,10 +58,10 @@ func (s *scopes) OnRecord(rec schemas.Record, emit processor.Emit) {
 		ConfigHash: e.ConfigHash, Source: e.Source,
 	}
 	for _, asset := range out.Assets {
-		out.Scope = ScopeAsset + asset
+		out.Scope = schemas.ScopeAsset + asset
 		emit(out)
 	}
-	out.Scope = ScopeMarket
+	out.Scope = schemas.ScopeMarket
 	emit(out)
 }
 
