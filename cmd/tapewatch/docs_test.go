@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tapewatch/tapewatch/internal/testservices"
 )
 
 // block is one fenced block of shell commands in a document.
@@ -18,8 +20,6 @@ type block struct {
 	run      bool
 	commands []string
 }
-
-var fence = regexp.MustCompile("(?s)(?:^|\n)```sh( run)?\n(.*?)\n```\n")
 
 // blocks finds the commands of every document.
 func blocks(t *testing.T) []block {
@@ -38,15 +38,16 @@ func blocks(t *testing.T) []block {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
-			joined := strings.ReplaceAll(m[2], "\\\n", " ")
-			b := block{file: filepath.Base(file), run: m[1] != ""}
-			for line := range strings.SplitSeq(joined, "\n") {
-				if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-					b.commands = append(b.commands, line)
+		for _, language := range []string{"sh", "sh run"} {
+			for _, commands := range testservices.Fenced(string(text), language) {
+				b := block{file: filepath.Base(file), run: language == "sh run"}
+				for line := range strings.SplitSeq(strings.ReplaceAll(commands, "\\\n", " "), "\n") {
+					if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+						b.commands = append(b.commands, line)
+					}
 				}
+				out = append(out, b)
 			}
-			out = append(out, b)
 		}
 	}
 	return out

@@ -20,15 +20,20 @@ func Examples(t testing.TB, document, language string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []string
-	fence := regexp.MustCompile("(?ms)^```" + regexp.QuoteMeta(language) + "\n(.*?)\n```$")
-	for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
-		out = append(out, m[1])
-	}
+	out := Fenced(string(text), language)
 	if len(out) == 0 {
 		t.Fatalf("%s has no example in %s", document, language)
 	}
 	return out
+}
+
+// Fenced returns the fenced blocks of a language in Markdown.
+func Fenced(text, language string) (blocks []string) {
+	fence := regexp.MustCompile("(?ms)^```" + regexp.QuoteMeta(language) + "\n(.*?)\n```$")
+	for _, m := range fence.FindAllStringSubmatch(text, -1) {
+		blocks = append(blocks, m[1])
+	}
+	return blocks
 }
 
 // ExampleLines are the lines of Examples that are not empty.
