@@ -327,12 +327,11 @@ func (r *WhaleReport) summary() []SummaryRow {
 			}
 			one := &a.Grades[k]
 			ours := SummaryRow{Rule: "whale_movement, " + a.Asset, PerDay: &a.Medium, Reference: one.Grade, N: one.N, Recall: one.Found, Delay: &one.Delay}
-			naive := SummaryRow{Rule: fmt.Sprintf("naive, transfers of $%.1fM, %s", a.NaiveUSD/1e6, a.Asset), PerDay: &a.Medium, Reference: one.Grade, N: one.N}
+			hits := 0
 			if one.Naive {
-				naive.Recall = Wilson(one.N, one.N)
-			} else {
-				naive.Recall = Wilson(0, one.N)
+				hits = one.N
 			}
+			naive := SummaryRow{Rule: fmt.Sprintf("naive, transfers of $%.1fM, %s", a.NaiveUSD/1e6, a.Asset), PerDay: &a.Medium, Reference: one.Grade, N: one.N, Recall: Wilson(hits, one.N)}
 			out = append(out, ours, naive)
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,10 +116,8 @@ func (a *app) replay(ctx context.Context, f replayFlags) (err error) {
 func (a *app) nothing(f replayFlags, b *processor.Bound) {
 	topic := b.Input.Name
 	switch {
-	case f.in != "" && f.topic != "":
-		fmt.Fprintf(a.stderr, "%s has no record of %s\n", f.in, f.topic)
 	case f.in != "":
-		fmt.Fprintf(a.stderr, "%s has no record of %s\n", f.in, topic)
+		fmt.Fprintf(a.stderr, "%s has no record of %s\n", f.in, cmp.Or(f.topic, topic))
 	case f.from != "beginning" || f.to != "end":
 		fmt.Fprintf(a.stderr, "%s has no record from %s to %s: times are those of publication, which for what was ingested later are not those of the events\n", topic, f.from, f.to)
 	default:
