@@ -164,6 +164,9 @@ func TestRequests(t *testing.T) {
 	var got []string
 	var expected []venue.Stream
 	for _, conn := range s.Connections {
+		if conn.PingEvery <= 0 || conn.PingEvery >= time.Minute || len(conn.Ping) > 0 {
+			t.Errorf("ping %q every %v, want one of the protocol within a minute", conn.Ping, conn.PingEvery)
+		}
 		for _, request := range conn.Send {
 			got = append(got, conn.URL+" "+string(request))
 			expected = append(expected, s.Streams(capture.Frame{Kind: capture.Send, Data: request})...)

@@ -22,6 +22,9 @@ const (
 // listEvery is how often contracts are listed again: dated ones come and go.
 const listEvery = time.Hour
 
+// pingEvery is half of what the venue allows: it closes a connection on which no ping comes for a minute.
+const pingEvery = 30 * time.Second
+
 // Spec describes the market.
 func (c Config) Spec() (*venue.Spec, error) {
 	s := &venue.Spec{
@@ -80,7 +83,7 @@ func (c Config) connect(s *venue.Spec) error {
 	for len(products) > 0 && len(names) > 0 {
 		n := min(len(products), max(c.StreamsPerConn/len(names), 1))
 		// The heartbeat shows that a connection lives on which nothing trades.
-		conn := venue.Connection{URL: address, Counts: true, Send: [][]byte{request("subscribe", "heartbeat", nil)}}
+		conn := venue.Connection{URL: address, Counts: true, PingEvery: pingEvery, Send: [][]byte{request("subscribe", "heartbeat", nil)}}
 		for _, feed := range names {
 			conn.Send = append(conn.Send, request("subscribe", feed, products[:n]))
 		}

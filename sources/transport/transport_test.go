@@ -89,6 +89,43 @@ func TestSilenceEndsASession(t *testing.T) {
 	}
 }
 
+// A venue that wants pings of the protocol closes a connection without them: Kraken's futures after a minute. One that does not
+// answer them is no reason to end a session.
+func TestPingsOfTheProtocol(t *testing.T) {
+	var pings atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{OnPingReceived: func(context.Context, []byte) bool {
+			return pings.Add(1) > 2 // the first two have no answer
+		}})
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		<-c.CloseRead(r.Context()).Done()
+	}))
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	frames, done := make(chan capture.Frame, 100), make(chan error, 1)
+	opt := Options{
+		Slot: "test", URL: "ws" + strings.TrimPrefix(server.URL, "http"), PingEvery: 20 * time.Millisecond, Silence: time.Minute, MaxAge: time.Hour,
+	}
+	go func() { done <- Dial(ctx, opt, frames) }()
+	for pings.Load() < 5 && ctx.Err() == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+	cancel()
+	<-done
+	close(frames)
+	var kinds []capture.Kind
+	for f := range frames {
+		kinds = append(kinds, f.Kind)
+	}
+	if n := pings.Load(); n < 5 || len(kinds) == 0 || kinds[0] != capture.Connect || len(kinds) > 2 {
+		t.Errorf("%d pings and frames %v, want 5 pings on one session", n, kinds)
+	}
+}
+
 // At its age a session is renewed: the next one carries data before the old one ends.
 func TestRenewalMakesBeforeItBreaks(t *testing.T) {
 	opt := Options{Silence: time.Minute, MaxAge: 200 * time.Millisecond, BackoffMax: time.Millisecond}

@@ -27,7 +27,7 @@ type Options struct {
 	Slot, URL string
 	// Send goes out after each dial: subscriptions.
 	Send [][]byte
-	// Ping, where the venue wants one as a message, goes out every PingEvery.
+	// Ping goes out as a message every PingEvery; where it is empty, a ping of the protocol does. 0 sends none.
 	Ping      []byte
 	PingEvery time.Duration
 	// Requests go out as they come, a few a second, on the newest session that has data; may be nil.
@@ -302,6 +302,9 @@ func (d *dialer) read(outer, ctx context.Context, s *session, conn *websocket.Co
 			stop(err)
 		}
 	})
+	if d.opt.PingEvery > 0 && len(d.opt.Ping) == 0 {
+		watcher.Go(func() { d.ping(watch, conn) })
+	}
 	for {
 		_, raw, err := conn.Read(watch)
 		if err != nil {
@@ -344,6 +347,23 @@ func (d *dialer) write(outer, ctx context.Context, s *session, conn *websocket.C
 		}
 		if err := conn.Write(ctx, websocket.MessageText, request); err != nil {
 			return fmt.Errorf("sending: %w", err)
+		}
+	}
+}
+
+// ping sends pings of the protocol until the session ends. One that is not answered ends nothing: messages show whether the
+// venue lives.
+func (d *dialer) ping(ctx context.Context, conn *websocket.Conn) {
+	every := time.NewTicker(d.opt.PingEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+			wait, cancel := context.WithTimeout(ctx, d.opt.PingEvery)
+			_ = conn.Ping(wait)
+			cancel()
 		}
 	}
 }

@@ -106,7 +106,8 @@ func Subscription(f capture.Frame, key, verb string) *fastjson.Value {
 type Connection struct {
 	URL  string
 	Send [][]byte
-	// Ping goes out as a message every so often, where the venue wants that.
+	// Ping goes out as a message every so often, where the venue wants that; where it is empty, a ping of the protocol does.
+	// PingEvery 0 sends none.
 	Ping      []byte
 	PingEvery time.Duration
 	// Counts says that it carries quantities of contracts: it is dialled once what they count is listed, so that no record comes
