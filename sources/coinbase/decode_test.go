@@ -53,6 +53,10 @@ func TestDecodeAdvanced(t *testing.T) {
 			},
 		},
 		{
+			"ticker without a bid", frame("ticker", `{"type":"update","tickers":[{"type":"ticker","product_id":"ETH-USD","price":"21932.98","best_bid":"","best_bid_quantity":"","best_ask":"21933.98","best_ask_quantity":"8038.07770938"}]}`),
+			[]venue.Event{head, {Kind: venue.Note}},
+		},
+		{
 			"ticker", frame("ticker", `{"type":"snapshot","tickers":[{"type":"ticker","product_id":"ETH-USD","price":"21932.98","volume_24_h":"16038.28770938","best_bid":"21931.98","best_bid_quantity":"8000.21","best_ask":"21933.98","best_ask_quantity":"8038.07770938"}]}`),
 			[]venue.Event{head, {Kind: venue.Quote, Symbol: eth, Sent: sent, At: sent, Number: 7, Price: n("21931.98"), Quantity: n("8000.21"), AskPrice: n("21933.98"), AskQuantity: n("8038.07770938")}},
 		},

@@ -250,13 +250,7 @@ func (d *decoder) quote(v *fastjson.Value) error {
 	if err := head(e, v); err != nil {
 		return err
 	}
-	if err := d.json.Quote(e, v, "best_bid_price", "best_bid_amount", "best_ask_price", "best_ask_amount"); err != nil {
-		return err
-	}
-	if e.Price.Mantissa == 0 || e.AskPrice.Mantissa == 0 {
-		*e = venue.Event{Kind: venue.Note} // a side of the book is empty: no best bid and offer
-	}
-	return nil
+	return d.json.Quote(e, v, "best_bid_price", "best_bid_amount", "best_ask_price", "best_ask_amount")
 }
 
 func (d *decoder) ticker(v *fastjson.Value) error {

@@ -100,6 +100,10 @@ func TestDecode(t *testing.T) {
 			[]venue.Event{{Kind: venue.Note}},
 		},
 		{
+			"no bid, as documented", of("quote.BTC-PERPETUAL", `{"timestamp":1550658624149,"instrument_name":"BTC-PERPETUAL","best_bid_price":null,"best_bid_amount":null,"best_ask_price":3996.61,"best_ask_amount":50}`),
+			[]venue.Event{{Kind: venue.Note}},
+		},
+		{
 			"ticker of a perpetual: interest in dollars", of("ticker.BTC-PERPETUAL.100ms", perpetualTicker),
 			[]venue.Event{{
 				Kind: venue.Derivative, Symbol: perp, At: 1623060194301 * ms, Mark: some("36446.51"), Index: some("36441.64"), Rate: some("1.5e-7"),

@@ -135,12 +135,6 @@ func side(row *fastjson.Value) (schemas.Side, error) {
 }
 
 func (d *decoder) quote(e *venue.Event, row *fastjson.Value) error {
-	for _, key := range []string{"bidPx", "askPx", "bidSz", "askSz"} {
-		if len(row.GetStringBytes(key)) == 0 {
-			e.Kind = venue.Note // one side is empty: there is no quote
-			return nil
-		}
-	}
 	e.Kind = venue.Quote
 	return d.json.Quote(e, row, "bidPx", "bidSz", "askPx", "askSz")
 }

@@ -59,15 +59,27 @@ func (j *JSON) Decimal(v *fastjson.Value, key string) (Number, error) {
 	return j.Number(f, key)
 }
 
-// Quote reads the four numbers of a best bid and offer.
+// Quote reads the four numbers of a best bid and offer. While a side of the book is empty there is none, and the event becomes a
+// Note: venues write null, an empty text or 0 for its price then. A price that is not there at all is an error.
 func (j *JSON) Quote(e *Event, v *fastjson.Value, bid, bidQuantity, ask, askQuantity string) (err error) {
-	if e.Price, err = j.Decimal(v, bid); err != nil {
-		return err
+	for _, f := range [...]struct {
+		to  *Number
+		key string
+	}{{&e.Price, bid}, {&e.AskPrice, ask}} {
+		price, err := j.Optional(v, f.key)
+		switch {
+		case err != nil:
+			return err
+		case price.Mantissa != 0:
+			*f.to = price.Number
+		case v.Exists(f.key):
+			*e = Event{Kind: Note}
+			return nil
+		default:
+			return fmt.Errorf("%w: %s", ErrField, f.key)
+		}
 	}
 	if e.Quantity, err = j.Decimal(v, bidQuantity); err != nil {
-		return err
-	}
-	if e.AskPrice, err = j.Decimal(v, ask); err != nil {
 		return err
 	}
 	e.AskQuantity, err = j.Decimal(v, askQuantity)
