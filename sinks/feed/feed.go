@@ -100,7 +100,7 @@ func (f *Feed) Run(ctx context.Context) error {
 	return fmt.Errorf("following %s: %w", f.topic, err)
 }
 
-// load fills the ring with the end of the topic; after a failed Run it only finds that the topic is still the same.
+// load fills the ring with the end of the topic; after a Run that failed later it only finds that the topic is still the same.
 func (f *Feed) load(ctx context.Context, admin *kadm.Client) error {
 	metadata, err := admin.Metadata(ctx, f.topic)
 	if err != nil {
@@ -110,7 +110,7 @@ func (f *Feed) load(ctx context.Context, admin *kadm.Client) error {
 	if topic.Err != nil {
 		return fmt.Errorf("looking up the topic: %w", topic.Err)
 	}
-	if id, position := f.where(); len(position) == len(topic.Partitions) && id == topic.ID {
+	if id, position := f.where(); f.Ready() && len(position) == len(topic.Partitions) && id == topic.ID {
 		return nil
 	}
 	starts, err := admin.ListStartOffsets(ctx, f.topic)
