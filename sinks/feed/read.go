@@ -68,12 +68,7 @@ func (r Range) Records() (n int64) {
 func (f *Feed) InMemory(r Range) bool {
 	f.ring.mu.RLock()
 	defer f.ring.mu.RUnlock()
-	for p := range r.from {
-		if r.from[p] < f.ring.low[p] {
-			return false
-		}
-	}
-	return f.ring.topic == r.topic
+	return f.ring.covers(r)
 }
 
 // Replay hands the events of a range to fn, each with the token to go on from. From memory they come in the order of
@@ -81,18 +76,17 @@ func (f *Feed) InMemory(r Range) bool {
 func (f *Feed) Replay(ctx context.Context, r Range, fn func(e *Entry, since func() string) error) error {
 	progress := slices.Clone(r.from)
 	since := func() string { return encodeToken(r.topic, progress) }
-	if f.InMemory(r) {
-		entries, _, _ := f.ring.read(0, len(f.ring.entries))
+	if entries, ok := f.ring.stretch(r); ok {
 		for _, e := range entries {
-			if e.Offset < r.from[e.Partition] || e.Offset >= r.to[e.Partition] {
-				continue
-			}
 			progress[e.Partition] = e.Offset + 1
 			if err := fn(e, since); err != nil {
 				return err
 			}
 		}
 		return nil
+	}
+	if topic, _ := f.where(); topic != r.topic {
+		return fmt.Errorf("%w: the topic was made anew meanwhile", ErrToken)
 	}
 	for p := range r.from {
 		err := stream.ReadRange(ctx, f.options.Cluster, f.topic, int32(p), r.from[p], r.to[p], func(rec *kgo.Record) error {

@@ -96,3 +96,31 @@ func (r *ring) read(index int64, most int) (entries []*Entry, next, missed int64
 	}
 	return entries, index, missed
 }
+
+// covers reports whether the ring holds every event of a range; the caller holds mu.
+func (r *ring) covers(g Range) bool {
+	if r.topic != g.topic {
+		return false // its partitions need not be as many
+	}
+	for p := range g.from {
+		if g.from[p] < r.low[p] {
+			return false
+		}
+	}
+	return true
+}
+
+// stretch returns the entries of a range, and whether they are all that it has: both of one moment, as events leave the ring.
+func (r *ring) stretch(g Range) (entries []*Entry, ok bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if !r.covers(g) {
+		return nil, false
+	}
+	for i := r.oldest(); i < r.head; i++ {
+		if e := r.entries[i%r.size]; e.Offset >= g.from[e.Partition] && e.Offset < g.to[e.Partition] {
+			entries = append(entries, e)
+		}
+	}
+	return entries, true
+}
