@@ -31,6 +31,11 @@ type closed struct {
 
 func (c *closed) Error() string { return c.reason }
 
+var (
+	errStopping = &closed{websocket.StatusGoingAway, "the server is stopping"}
+	errExpired  = &closed{websocket.StatusPolicyViolation, "the token has expired"}
+)
+
 // conn is one client. All but ws, limit and commands is owned by the goroutine of serve.
 type conn struct {
 	server   *Server
@@ -43,6 +48,7 @@ type conn struct {
 	index         int64 // next event of the feed to look at
 	seq           uint64
 	lags          []time.Time
+	expired       <-chan time.Time // nil without an end of the token
 }
 
 func newConn(s *Server, id auth.Identity) *conn {
@@ -135,7 +141,7 @@ func (c *conn) serve(ctx context.Context) error {
 	}
 	heartbeat := time.NewTicker(cfg.Heartbeat)
 	defer heartbeat.Stop()
-	expiry := c.expiry()
+	c.expired = c.expiry()
 	flush := time.NewTimer(0)
 	defer flush.Stop()
 	mayFlush := false
@@ -158,9 +164,9 @@ func (c *conn) serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-c.server.closing:
-			return &closed{websocket.StatusGoingAway, "the server is stopping"}
-		case <-expiry:
-			return &closed{websocket.StatusPolicyViolation, "the token has expired"}
+			return errStopping
+		case <-c.expired:
+			return errExpired
 		case <-flush.C:
 			mayFlush = true
 		case <-came:
@@ -190,6 +196,18 @@ func (c *conn) expiry() <-chan time.Time {
 		return nil
 	}
 	return time.After(c.identity.Expires.Sub(c.server.deps.Now()))
+}
+
+// ended says why the connection must end now; nil when it may go on.
+func (c *conn) ended() error {
+	select {
+	case <-c.server.closing:
+		return errStopping
+	case <-c.expired:
+		return errExpired
+	default:
+		return nil
+	}
 }
 
 // beat sends a heartbeat, and a ping that must be answered before the next one: a half-open connection ends here.

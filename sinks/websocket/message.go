@@ -122,7 +122,9 @@ func (c *conn) replay(ctx context.Context, cmd command, stretch feed.Range) erro
 		case c.server.replays <- struct{}{}:
 			defer func() { <-c.server.replays }()
 		case <-c.server.closing:
-			return nil
+			return errStopping
+		case <-c.expired:
+			return errExpired
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -142,11 +144,14 @@ func (c *conn) replay(ctx context.Context, cmd command, stretch feed.Range) erro
 		if err := c.sendEvents(ctx, b, since()); err != nil {
 			return err
 		}
+		if err := c.ended(); err != nil {
+			return err
+		}
 		b = newBuilder(c.seq+1, &cmd.ID)
 		return nil
 	})
 	if err != nil {
-		if ctx.Err() != nil {
+		if _, end := errors.AsType[*closed](err); end || ctx.Err() != nil {
 			return err
 		}
 		delete(c.subscriptions, cmd.ID)
