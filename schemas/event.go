@@ -43,8 +43,8 @@ func SeverityRank(s string) int {
 }
 
 // EventID is the deterministic id of an event: the first 32 hex digits of the SHA-256 of detector, version, key, type, event
-// time and ordinal, which counts the events of one key and type at one event time. Where the input lay plays no part, so the
-// same input in another topic layout gives the same ids.
+// time and ordinal, which counts the events of one key and type at one event time, or, from 2^31 on, those that are earlier than one
+// before them. Where the input lay plays no part, so the same input in another topic layout gives the same ids.
 func EventID(e *Event, ordinal uint32) string {
 	h := sha256.New()
 	var n [8]byte

@@ -1234,7 +1234,7 @@ type KeyState struct {
 	Stepped int64 `protobuf:"fixed64,3,opt,name=stepped,proto3" json:"stepped,omitempty"`
 	// The processor's own bytes.
 	State []byte `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
-	// Event ordinals: the last event time per event type.
+	// Event ordinals: the latest event time per event type.
 	Ordinals      []*Ordinal `protobuf:"bytes,5,rep,name=ordinals,proto3" json:"ordinals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1305,12 +1305,13 @@ func (x *KeyState) GetOrdinals() []*Ordinal {
 	return nil
 }
 
-// How many events of one type a key has raised at one event time.
+// How many events of one type a key has raised: at the latest event time, and at times that were earlier than the latest one.
 type Ordinal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
 	Time          int64                  `protobuf:"fixed64,2,opt,name=time,proto3" json:"time,omitempty"`
 	Count         uint32                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Earlier       uint32                 `protobuf:"varint,4,opt,name=earlier,proto3" json:"earlier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1362,6 +1363,13 @@ func (x *Ordinal) GetTime() int64 {
 func (x *Ordinal) GetCount() uint32 {
 	if x != nil {
 		return x.Count
+	}
+	return 0
+}
+
+func (x *Ordinal) GetEarlier() uint32 {
+	if x != nil {
+		return x.Earlier
 	}
 	return 0
 }
@@ -1607,11 +1615,12 @@ const file_tapewatch_v1_output_proto_rawDesc = "" +
 	"\asources\x18\x02 \x03(\tR\asources\x12\x18\n" +
 	"\astepped\x18\x03 \x01(\x10R\astepped\x12\x14\n" +
 	"\x05state\x18\x04 \x01(\fR\x05state\x121\n" +
-	"\bordinals\x18\x05 \x03(\v2\x15.tapewatch.v1.OrdinalR\bordinals\"G\n" +
+	"\bordinals\x18\x05 \x03(\v2\x15.tapewatch.v1.OrdinalR\bordinals\"a\n" +
 	"\aOrdinal\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x10R\x04time\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\rR\x05count\"\x91\x01\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\x12\x18\n" +
+	"\aearlier\x18\x04 \x01(\rR\aearlier\"\x91\x01\n" +
 	"\tPollState\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x10\n" +
 	"\x03job\x18\x02 \x01(\tR\x03job\x12\x16\n" +

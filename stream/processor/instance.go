@@ -19,7 +19,7 @@ type instance struct {
 	clocks []*clock
 	// stepped is the last step that OnTime was called at.
 	stepped schemas.Time
-	// ordinals count the events of one type at one event time, so that ids stay unique.
+	// ordinals count the events of one type at one event time, and those out of order, so that ids stay unique.
 	ordinals []*schemas.Ordinal
 	// dirty says that the state changed since the last snapshot.
 	dirty bool
@@ -66,6 +66,10 @@ func (t *Task) stamp(in *instance, e *schemas.Event) {
 	e.Id = schemas.EventID(e, in.ordinal(e.Type, e.EventTime))
 }
 
+// disordered is where the ordinals of events begin that are earlier than the latest one of their type. They are counted together: what
+// there was at their times is not known any more.
+const disordered = 1 << 31
+
 // ordinal returns 0 for the first event of a type at an event time, then 1, 2, ...
 func (in *instance) ordinal(typ string, at int64) uint32 {
 	i := slices.IndexFunc(in.ordinals, func(o *schemas.Ordinal) bool { return o.Type == typ })
@@ -75,7 +79,11 @@ func (in *instance) ordinal(typ string, at int64) uint32 {
 		i = slices.IndexFunc(in.ordinals, func(o *schemas.Ordinal) bool { return o.Type == typ })
 	}
 	o := in.ordinals[i]
-	if o.Time != at {
+	switch {
+	case at < o.Time:
+		o.Earlier++
+		return disordered + o.Earlier - 1
+	case at > o.Time:
 		o.Time, o.Count = at, 0
 	}
 	o.Count++
