@@ -84,7 +84,7 @@ func (r *CorrelationReport) curve(title string, k int) sheet.Curve {
 		name, _, _ = strings.Cut(name, " at ")
 		n := len(out.Lines)
 		if n == 0 || out.Lines[n-1].Name != name {
-			out.Lines = append(out.Lines, sheet.Line{Name: name})
+			out.Lines = append(out.Lines, sheet.Line{Name: name, Series: n})
 			n++
 		}
 		f := one.Breaks[k].Found

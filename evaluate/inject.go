@@ -2,6 +2,7 @@ package evaluate
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -116,13 +117,29 @@ type tally struct {
 	found, busy, n int
 	delays         []time.Duration
 	tries          []try
+	// all are the tries of a rule, busy ones among them.
+	all []try
 }
 
-// A try is one injection: mean is the volume of a minute that it was measured by, alarm what found it, nil for nothing.
+// A try is one injection: mean is the volume of a minute that it was measured by, said what was heard of it, and alarm what of that found
+// it, nil for nothing.
 type try struct {
 	position
 	mean  float64
+	said  []notice
 	alarm *notice
+}
+
+// take counts a try, which is found by the first of what was said that reaches a cut.
+func (t *tally) take(one try, reaches func(n notice) bool) {
+	t.n++
+	one.alarm = nil
+	if i := slices.IndexFunc(one.said, reaches); i >= 0 {
+		one.alarm = &one.said[i]
+		t.found++
+		t.delays = append(t.delays, one.alarm.at.Sub(one.at))
+	}
+	t.tries = append(t.tries, one)
 }
 
 // dayMean is the mean volume of a minute over the last 24 hours.

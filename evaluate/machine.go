@@ -6,14 +6,19 @@ import (
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
-// A notice is what a detector or rule said of one member.
+// A notice is what a detector or rule said of one member. Without a status it is no alarm but the score of a rule, whatever its threshold.
 type notice struct {
 	symbol   string
 	at       schemas.Time
 	severity int
 	status   string
 	episode  string
+	// score is what a cut can be set against: the return period in days that an event states, 0 for none, or the score of a rule.
+	score float64
 }
+
+// counted says that a notice that was kept is an event, and no score alone.
+func counted(n notice) bool { return n.status != "" }
 
 // A machine runs one detector or rule over a unit: the members that it must see together.
 type machine interface {
@@ -41,7 +46,10 @@ func newWatch(least int, coolDown time.Duration) *watch {
 
 // see takes a notice and reports whether it is a new alarm.
 func (w *watch) see(n notice) bool {
-	counted, known := w.open[n.episode]
+	if !counted(n) {
+		return false
+	}
+	before, known := w.open[n.episode]
 	if n.status == schemas.Resolved {
 		if known {
 			delete(w.open, n.episode)
@@ -49,20 +57,15 @@ func (w *watch) see(n notice) bool {
 		}
 		return false
 	}
-	alarm := !counted && n.severity >= w.least
-	w.open[n.episode] = counted || alarm
+	alarm := !before && n.severity >= w.least
+	w.open[n.episode] = before || alarm
 	return alarm
+}
+
+// keeps reports whether a notice is worth keeping for cuts: an event that counts, or a score.
+func (w *watch) keeps(n notice) bool {
+	return !counted(n) || n.status != schemas.Resolved && n.severity >= w.least
 }
 
 // busy reports whether an episode or its cool-down is on.
 func (w *watch) busy(at schemas.Time) bool { return len(w.open) > 0 || at < w.until }
-
-// alarmed reports whether a counted episode is on.
-func (w *watch) alarmed() bool {
-	for _, counted := range w.open {
-		if counted {
-			return true
-		}
-	}
-	return false
-}

@@ -85,15 +85,13 @@ func (s *volumeScore) minute(c candle) (float64, bool) {
 
 func (s *volumeScore) clone() score { c := *s; return &c }
 
-// A ruleMachine raises an alarm whenever a score reaches a threshold and none was raised within the cool-down.
+// A ruleMachine raises an alarm whenever a score reaches a threshold and none was raised within the cool-down. It tells every score.
 type ruleMachine struct {
 	threshold float64
 	symbols   []string
 	scores    []score
 	last      []schemas.Time
 	notices   []notice
-	// record, when set, is handed every score.
-	record func(member int, at schemas.Time, v float64)
 }
 
 func newRuleMachine(threshold float64, symbols []string, fresh func() score) *ruleMachine {
@@ -111,9 +109,7 @@ func (m *ruleMachine) minute(r row) error {
 		if !ok {
 			continue
 		}
-		if m.record != nil {
-			m.record(i, at, v)
-		}
+		m.notices = append(m.notices, notice{symbol: m.symbols[i], at: at, score: v})
 		if v < m.threshold || m.last[i] != 0 && at.Sub(m.last[i]) < coolDown {
 			continue
 		}

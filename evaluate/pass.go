@@ -2,6 +2,7 @@ package evaluate
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -24,6 +25,9 @@ type member struct {
 	outcomes []outcome
 	// episodes are the counted alarms' begin and end; an end of 0 is open.
 	episodes []Range
+	// said are the events of each alarm that count, and scores those of a rule.
+	said   [][]notice
+	scores []scored
 }
 
 // A run takes one machine over one range once. The untouched stream runs through it; at every position the machine is saved, and
@@ -131,21 +135,28 @@ func (r *run) step(now row) error {
 
 // hear takes what the machine said of the member.
 func (m *member) hear(n notice) {
-	before := m.watch.alarmed()
+	if !counted(n) {
+		m.scores = append(m.scores, scored{n.at, n.score})
+		return
+	}
 	if m.watch.see(n) {
 		m.running[n.episode] = len(m.alarms)
 		m.alarms = append(m.alarms, n.at)
 		m.peaks = append(m.peaks, n.severity)
 		m.episodes = append(m.episodes, Range{From: n.at})
+		m.said = append(m.said, nil)
 	}
-	if i, on := m.running[n.episode]; on {
-		m.peaks[i] = max(m.peaks[i], n.severity)
-		if n.status == schemas.Resolved {
-			delete(m.running, n.episode)
-		}
+	i, on := m.running[n.episode]
+	if !on {
+		return
 	}
-	if before && !m.watch.alarmed() {
-		m.episodes[len(m.episodes)-1].To = n.at
+	m.peaks[i] = max(m.peaks[i], n.severity)
+	if m.watch.keeps(n) {
+		m.said[i] = append(m.said[i], n)
+	}
+	if n.status == schemas.Resolved {
+		m.episodes[i].To = n.at
+		delete(m.running, n.episode)
 	}
 }
 
@@ -173,49 +184,55 @@ func (r *run) inject(rows []row) error {
 }
 
 // injectInto tries every grade on one member. Where an episode or its cool-down is on, or the untouched stream itself brings an
-// alarm, the position is busy: nothing can be said there.
+// alarm, the position is busy: nothing can be said there. A rule is tried there as well, since at other thresholds it is not busy.
 func (r *run) injectInto(j int, saved any, rows []row) error {
 	m := r.members[j]
 	p := m.positions[0]
 	mean := m.volume.mean()
-	var plain *notice
+	_, rule := r.machine.(*ruleMachine)
 	busy := m.watch.busy(p.at)
+	var plain []notice
 	if !busy {
 		var err error
 		if plain, err = r.fork(j, saved, rows, func(c candle, _ int) candle { return c }); err != nil {
 			return err
 		}
 	}
+	own := slices.IndexFunc(plain, counted)
 	for i, g := range r.grades {
 		t := &m.tallies[i]
-		if busy || plain != nil && plain.at.Sub(p.at) <= g.window() {
+		taken := busy || own >= 0 && plain[own].at.Sub(p.at) <= g.window()
+		if taken {
 			t.busy++
+		}
+		if taken && !rule {
 			continue
 		}
 		stretch := rows[:min(int(g.window()/time.Minute), len(rows))]
-		alarm, err := r.fork(j, saved, stretch, func(c candle, k int) candle { return g.perturb(c, k, p.sign, mean) })
+		said, err := r.fork(j, saved, stretch, func(c candle, k int) candle { return g.perturb(c, k, p.sign, mean) })
 		if err != nil {
 			return err
 		}
-		t.n++
-		t.tries = append(t.tries, try{p, mean, alarm})
-		if alarm != nil {
-			t.found++
-			t.delays = append(t.delays, alarm.at.Sub(p.at))
+		one := try{position: p, mean: mean, said: said}
+		if rule {
+			t.all = append(t.all, one)
+		}
+		if !taken {
+			t.take(one, counted)
 		}
 	}
 	return nil
 }
 
-// fork runs rows through a copy of the machine, with one member's candles changed, and returns that member's first alarm; nil
-// when none came.
-func (r *run) fork(j int, saved any, rows []row, change func(c candle, i int) candle) (*notice, error) {
+// fork runs rows through a copy of the machine, with one member's candles changed, and returns the events of that member that count and
+// the scores of a rule. No episode is on when it begins, so that the first event is an alarm.
+func (r *run) fork(j int, saved any, rows []row, change func(c candle, i int) candle) ([]notice, error) {
 	f, err := r.machine.fork(saved)
 	if err != nil {
 		return nil, err
 	}
 	m := r.members[j]
-	w := newWatch(m.watch.least, m.watch.coolDown)
+	var said []notice
 	for i, one := range rows {
 		changed := row{start: one.start, candles: append([]candle(nil), one.candles...)}
 		changed.candles[j] = change(one.candles[j], i)
@@ -223,13 +240,16 @@ func (r *run) fork(j int, saved any, rows []row, change func(c candle, i int) ca
 			return nil, err
 		}
 		for _, n := range f.take() {
-			if n.symbol == m.symbol && w.see(n) {
-				return &n, nil
+			if n.symbol == m.symbol && m.watch.keeps(n) {
+				said = append(said, n)
 			}
 		}
 	}
-	return nil, nil
+	return said, nil
 }
+
+// days is how many days of data the member had.
+func (m *member) days() float64 { return float64(m.minutes) / (24 * 60) }
 
 // days is how many days of data the members had together.
 func (r *run) days() float64 {

@@ -1,6 +1,7 @@
 package evaluate
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +22,8 @@ type Report struct {
 	NaiveRule string       `json:"naive_rule,omitempty"`
 	Naive     []RateReport `json:"naive,omitempty"`
 	Hindsight []RateReport `json:"naive_in_hindsight,omitempty"`
+	// Thresholds are the naive rule at each threshold, whatever the rate.
+	Thresholds *Sweep `json:"naive_thresholds,omitempty"`
 }
 
 // A RateReport is the outcome at one rate.
@@ -37,6 +40,8 @@ type RateReport struct {
 	Keys       []KeyReport       `json:"keys"`
 	Injections []InjectionReport `json:"injections,omitempty"`
 	Labels     *LabelReport      `json:"labels,omitempty"`
+	// Sweeps are what a detector's events would be worth beyond a severity or a return period.
+	Sweeps []Sweep `json:"sweeps,omitempty"`
 	// Charts are of each key, and of a few labels, injections and alarms.
 	Charts []sheet.Chart `json:"charts,omitempty"`
 }
@@ -66,7 +71,7 @@ type InjectionReport struct {
 	Found Interval `json:"found"`
 	Delay Delay    `json:"delay"`
 	// Keys are the shares found of each key.
-	Keys []FoundReport `json:"keys"`
+	Keys []FoundReport `json:"keys,omitempty"`
 }
 
 // A FoundReport is the outcome of one grade on one key.
@@ -96,7 +101,7 @@ func (e *evaluation) rateReport(rate Rate, s setup, all []*member, grades []grad
 	alarms, days := 0, 0.0
 	var rates []float64
 	for _, m := range all {
-		k := KeyReport{Key: m.symbol, Days: float64(m.minutes) / (24 * 60), Alarms: len(m.alarms)}
+		k := KeyReport{Key: m.symbol, Days: m.days(), Alarms: len(m.alarms)}
 		k.PerDay = perDay(k.Alarms, k.Days)
 		k.Quarters = quarters(m.alarms)
 		alarms += k.Alarms
@@ -115,6 +120,9 @@ func (e *evaluation) rateReport(rate Rate, s setup, all []*member, grades []grad
 	}
 	if e.options.Labels != "" {
 		out.Labels = match(e.labels, all, e.options, e.subject.coolDown())
+	}
+	if _, rule := e.subject.(ruleSubject); !rule {
+		out.Sweeps = e.sweeps(all, grades, e.least(rate))
 	}
 	return out
 }
@@ -160,8 +168,16 @@ func (r *Report) Sheet() *sheet.Sheet {
 	for i := range r.Naive {
 		out.Parts = append(out.Parts, r.Naive[i].part(r.NaiveRule+" "), r.Hindsight[i].part(r.NaiveRule+hindsight+" "))
 	}
+	if r.Thresholds != nil {
+		out.Parts = append(out.Parts, sheet.Part{
+			Title: r.plain() + " at each threshold", Note: "on the test range; its scores counted again, exactly", Tables: []*sheet.Table{sweepTable(*r.Thresholds)},
+		})
+	}
 	return out
 }
+
+// plain is the naive rule of the report: that beside the detector, or the detector itself.
+func (r *Report) plain() string { return cmp.Or(r.NaiveRule, r.Detector) }
 
 // hindsight marks a rule whose threshold was fitted on the test range.
 const hindsight = " in hindsight"
@@ -205,6 +221,9 @@ func (r *RateReport) part(rule string) sheet.Part {
 		shares = append(shares, whisker("labels: recall", l.Recall, 1), whisker("with running alarms", l.RecallCovered, 1), whisker("precision", l.Precision, 2))
 		delays = append(delays, sheet.DelayRow{Name: "labels", Values: l.Delay.All})
 	}
+	if len(r.Sweeps) > 0 {
+		out.Tables = append(out.Tables, sweepTable(r.Sweeps...))
+	}
 	if len(shares) > 0 {
 		out.Plots = append(out.Plots, sheet.Whiskers{Title: "What is found", X: "share", Rows: shares}, sheet.Delays{Title: "How late", Rows: delays})
 	}
@@ -220,37 +239,53 @@ func plotsOf(charts []sheet.Chart) []sheet.Plot {
 	return out
 }
 
-// curves set each grade's recall, and that of the labels, against its price, with the rates as their points.
+// curves set each grade's recall, and that of the labels, against its price: the rates as points, and as curves the sweeps of the first
+// rate and the naive rule's.
 func (r *Report) curves() []sheet.Plot {
 	const price = "alarms per key and day"
-	rules := []struct {
-		name  string
-		rates []RateReport
-	}{{r.Detector, r.Rates}, {r.NaiveRule, r.Naive}, {r.NaiveRule + hindsight, r.Hindsight}}
-	curve := func(title, x, y string, of func(*RateReport) (x float64, y Interval)) sheet.Curve {
-		c := sheet.Curve{Title: title, X: x, Y: y}
-		for _, rule := range rules {
-			line := sheet.Line{Name: rule.name}
-			for i := range rule.rates {
-				x, y := of(&rule.rates[i])
-				line.Points = append(line.Points, sheet.Point{Name: "at " + rule.rates[i].Rate, X: x, Y: y.Value, Low: y.Low, High: y.High})
-			}
-			if len(line.Points) > 0 {
-				c.Lines = append(c.Lines, line)
-			}
-		}
-		return c
-	}
 	var out []sheet.Plot
 	if r.Rates[0].Labels != nil {
-		out = append(out,
-			curve("Labels: precision against recall", "recall", "precision", func(r *RateReport) (float64, Interval) { return r.Labels.Recall.Value, r.Labels.Precision }),
-			curve("Labels: recall against alarms", price, "recall", func(r *RateReport) (float64, Interval) { return r.Background.Value, r.Labels.Recall }))
+		recall := func(p *SweepPoint) Interval { return p.Labels.Recall }
+		exact := r.curve("Labels: precision against recall", "recall", "precision", func(p *SweepPoint) (float64, Interval) { return recall(p).Value, p.Labels.Precision })
+		exact.Share = true
+		out = append(out, exact, r.curve("Labels: recall against alarms", price, "recall", func(p *SweepPoint) (float64, Interval) { return p.PerDay.Value, recall(p) }))
 	}
 	for i, g := range r.Rates[0].Injections {
-		out = append(out, curve("Found of "+g.Grade, price, "share found", func(r *RateReport) (float64, Interval) { return r.Background.Value, r.Injections[i].Found }))
+		out = append(out, r.curve("Found of "+g.Grade, price, "share found", func(p *SweepPoint) (float64, Interval) { return p.PerDay.Value, p.Injections[i].Found }))
 	}
 	return out
+}
+
+func (r *Report) curve(title, x, y string, of func(p *SweepPoint) (x float64, y Interval)) sheet.Curve {
+	c := sheet.Curve{Title: title, X: x, Y: y}
+	add := func(l sheet.Line) {
+		if len(l.Points) > 0 {
+			c.Lines = append(c.Lines, l)
+		}
+	}
+	for i := range r.Rates[0].Sweeps {
+		s, series := &r.Rates[0].Sweeps[i], 0
+		if s.By == BySeverity {
+			series = 3
+		}
+		add(s.line(r.Detector+" at "+r.Rates[0].Rate+", by "+s.By, series, of))
+	}
+	if r.Thresholds != nil {
+		add(r.Thresholds.line(r.plain()+", by "+r.Thresholds.By, 1, of))
+	}
+	for i, rule := range []struct {
+		name  string
+		rates []RateReport
+	}{{r.Detector, r.Rates}, {r.NaiveRule, r.Naive}, {r.NaiveRule + hindsight, r.Hindsight}} {
+		line := sheet.Line{Name: rule.name, Series: i}
+		for k := range rule.rates {
+			one := &rule.rates[k]
+			x, y := of(&SweepPoint{PerDay: one.Background, Injections: one.Injections, Labels: one.Labels})
+			line.Points = append(line.Points, sheet.Point{Name: "at " + one.Rate, X: x, Y: y.Value, Low: y.Low, High: y.High})
+		}
+		add(line)
+	}
+	return c
 }
 
 func whisker(name string, i Interval, series int) sheet.Whisker {

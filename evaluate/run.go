@@ -86,6 +86,8 @@ type evaluation struct {
 	columns columns
 	subject subject
 	labels  []label
+	// thresholds is the sweep of a naive rule, once one was measured; it is the same at every rate.
+	thresholds *Sweep
 }
 
 // Run evaluates a detector at every rate.
@@ -141,6 +143,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			return nil, err
 		}
 		report.Hindsight = append(report.Hindsight, *plain)
+	}
+	report.Thresholds = e.thresholds
+	if naive != nil {
+		report.Thresholds = naive.thresholds
 	}
 	return report, nil
 }
@@ -229,6 +235,9 @@ func (e *evaluation) measure(ctx context.Context, rate Rate, s setup) (*RateRepo
 		all = append(all, r.members...)
 	}
 	out := e.rateReport(rate, s, all, grades)
+	if rule, ok := e.subject.(ruleSubject); ok && e.thresholds == nil {
+		e.thresholds = rule.sweep(e, all, grades)
+	}
 	if e.options.Charts {
 		var err error
 		if out.Charts, err = e.charts(all, grades); err != nil {

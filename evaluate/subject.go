@@ -124,17 +124,12 @@ func (s ruleSubject) at(threshold float64, fitted *Interval) setup {
 // record runs the rule over a range and keeps its scores.
 func (s ruleSubject) record(ctx context.Context, e *evaluation, r Range) (series [][]scored, days float64, err error) {
 	for _, unit := range s.units(e.options.Series) {
-		m := newRuleMachine(math.Inf(1), symbolsOf(unit), s.fresh)
-		base := len(series)
-		for range unit {
-			series = append(series, nil)
-		}
-		m.record = func(member int, at schemas.Time, v float64) {
-			series[base+member] = append(series[base+member], scored{at, v})
-		}
-		b, err := e.background(ctx, unit, m, r, s.coolDown(), 1)
+		b, err := e.background(ctx, unit, newRuleMachine(math.Inf(1), symbolsOf(unit), s.fresh), r, s.coolDown(), 1)
 		if err != nil {
 			return nil, 0, err
+		}
+		for _, m := range b.members {
+			series = append(series, m.scores)
 		}
 		days += b.days()
 	}
@@ -291,13 +286,18 @@ func (s taskSubject) starter(b *processor.Bound, states map[string]any) func([]S
 func alarmsAt(series [][]scored, threshold float64) int {
 	n := 0
 	for _, s := range series {
-		last := schemas.Time(0)
-		for _, v := range s {
-			if v.v >= threshold && (last == 0 || v.at.Sub(last) >= coolDown) {
-				n++
-				last = v.at
-			}
-		}
+		n += len(crossings(s, threshold))
 	}
 	return n
+}
+
+// crossings are the alarms that a threshold gives in the recorded scores of one member.
+func crossings(scores []scored, threshold float64) []schemas.Time {
+	var out []schemas.Time
+	for _, v := range scores {
+		if v.v >= threshold && (len(out) == 0 || v.at.Sub(out[len(out)-1]) >= coolDown) {
+			out = append(out, v.at)
+		}
+	}
+	return out
 }

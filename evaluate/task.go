@@ -63,11 +63,11 @@ func (c *collector) Emit(m schemas.Message) {
 		if c.keep != nil {
 			c.keep(e)
 		}
-		severity := schemas.SeverityRank(e.Severity)
+		severity, days := schemas.SeverityRank(e.Severity), e.GetEvidence().GetReturnPeriodDays()
 		if len(c.ignore) > 0 && !slices.ContainsFunc(e.GetEvidence().GetLegs(), func(leg string) bool { return !slices.Contains(c.ignore, leg) }) {
 			severity = 0
 		}
-		c.notices = append(c.notices, notice{symbol: e.Symbol, at: schemas.Time(e.EventTime), severity: severity, status: e.Status, episode: e.DedupKey})
+		c.notices = append(c.notices, notice{symbol: e.Symbol, at: schemas.Time(e.EventTime), severity: severity, status: e.Status, episode: e.DedupKey, score: days})
 	}
 }
 

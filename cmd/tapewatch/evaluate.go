@@ -25,6 +25,8 @@ const evaluateLong = `Measures a detector on recorded minute candles, or on thos
 anomalies (--inject) or labelled ones (--labels) it finds and how late, with 95 % intervals. The detector runs in the same
 engine as live, with its settings. At a rate such as 1/day its budget (for the naive rules: the threshold) is fitted on the
 --fit range, so that rules can be compared at equal background; "shipped" leaves the settings alone and only warms up there.
+A second table says what is left of the same run if only events of a severity and above count, or those that state a return
+period of so many days: what you get if you are paged on high alone.
 
 Detectors are the registered ones that read trades or baskets, and two naive rules for comparison: naive_price (5 % in 15
 minutes) and naive_volume (3 times the mean of the last 20 bars of --bar), each with 30 minutes of cool-down.

@@ -7,18 +7,23 @@ import (
 	"strings"
 )
 
-// A Curve sets two figures against each other, one line a rule. The vertical axis is a share, from 0 to 1.
+// A Curve sets two figures against each other, one line a rule. The vertical axis is a share, from 0 to 1, and so is the horizontal one
+// where Share says so.
 type Curve struct {
 	Title string
 	// X and Y name the axes, with their units.
 	X, Y  string
+	Share bool
 	Lines []Line
 }
 
-// A Line is the points of one rule.
+// A Line is the points of one rule; Series tells rules apart by colour. A swept one is drawn thin through points in the order in which they
+// are given, of which those that have a name are marked.
 type Line struct {
 	Name   string
 	Points []Point
+	Series int
+	Swept  bool
 }
 
 // A Point is a setting of a rule; Low and High are the bounds of Y.
@@ -27,12 +32,56 @@ type Point struct {
 	X, Y, Low, High float64
 }
 
-// series names the class of the i-th line or rule; there are four colours.
+// series names the class of the i-th rule; there are four colours.
 func series(i int) string { return fmt.Sprintf("s%d", i%4) }
 
 func (c Curve) draw() *drawing {
 	const bottom, height = 190.0, 228.0
 	d := &drawing{Title: c.Title, Height: height}
+	x := c.across()
+	y := scale{low: 0, high: 1, from: bottom, to: edge}
+	d.frame(x, y, c.X, c.Y)
+	var told []string
+	for _, l := range c.Lines {
+		points := slices.Clone(l.Points)
+		mark, stroke := "dot ", "line "
+		if l.Swept {
+			mark, stroke = "pin ", "thin "
+		} else {
+			slices.SortStableFunc(points, func(a, b Point) int { return compare(a.X, b.X) })
+		}
+		line, whiskers := &path{}, &path{}
+		for k, p := range points {
+			command := byte('L')
+			if k == 0 {
+				command = 'M'
+			}
+			line.to(command, x.at(p.X), y.at(p.Y))
+			if !l.Swept {
+				whiskers.line(x.at(p.X), y.at(p.Low), x.at(p.X), y.at(p.High))
+			}
+		}
+		d.stroke("whisker "+series(l.Series), "", whiskers)
+		d.stroke(stroke+series(l.Series), "", line)
+		for _, p := range points {
+			if l.Swept && p.Name == "" {
+				continue
+			}
+			tip := fmt.Sprintf("%s, %s: %.3g, %.3f (%.3f to %.3f)", l.Name, p.Name, p.X, p.Y, p.Low, p.High)
+			d.stroke(mark+series(l.Series), tip, (&path{}).dot(x.at(p.X), y.at(p.Y)))
+		}
+		d.key(mark+series(l.Series), l.Name)
+		told = append(told, fmt.Sprintf("%s at %d settings", l.Name, len(points)))
+	}
+	d.Label = fmt.Sprintf("%s: %s against %s; %s", c.Title, c.Y, c.X, strings.Join(told, ", "))
+	return d
+}
+
+// across is the horizontal scale: a share's whole, else one with room for all points, logarithmic where they lie far apart.
+func (c Curve) across() scale {
+	if c.Share {
+		return scale{low: 0, high: 1, from: left + 6, to: right - 6}
+	}
 	low, high := math.Inf(1), 0.0
 	for _, l := range c.Lines {
 		for _, p := range l.Points {
@@ -43,32 +92,7 @@ func (c Curve) draw() *drawing {
 	if low > 0 && high/low > 6 {
 		x.low, x.high, x.log = low, high, true
 	}
-	y := scale{low: 0, high: 1, from: bottom, to: edge}
-	d.frame(x, y, c.X, c.Y)
-	var told []string
-	for i, l := range c.Lines {
-		points := slices.Clone(l.Points)
-		slices.SortStableFunc(points, func(a, b Point) int { return compare(a.X, b.X) })
-		line, whiskers := &path{}, &path{}
-		for k, p := range points {
-			command := byte('L')
-			if k == 0 {
-				command = 'M'
-			}
-			line.to(command, x.at(p.X), y.at(p.Y))
-			whiskers.line(x.at(p.X), y.at(p.Low), x.at(p.X), y.at(p.High))
-		}
-		d.stroke("whisker "+series(i), "", whiskers)
-		d.stroke("line "+series(i), "", line)
-		for _, p := range points {
-			tip := fmt.Sprintf("%s, %s: %.3g, %.3f (%.3f to %.3f)", l.Name, p.Name, p.X, p.Y, p.Low, p.High)
-			d.stroke("dot "+series(i), tip, (&path{}).dot(x.at(p.X), y.at(p.Y)))
-		}
-		d.key("dot "+series(i), l.Name)
-		told = append(told, fmt.Sprintf("%s at %d settings", l.Name, len(points)))
-	}
-	d.Label = fmt.Sprintf("%s: %s against %s; %s", c.Title, c.Y, c.X, strings.Join(told, ", "))
-	return d
+	return x
 }
 
 func compare(a, b float64) int {

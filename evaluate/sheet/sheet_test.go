@@ -34,8 +34,10 @@ func sample() *Sheet {
 		Title: "price_anomaly", Lead: "fitted on none, tested on ..", Facts: []Fact{{"seed", "1"}},
 		Parts: []Part{
 			{Title: "all rates", Plots: []Plot{Curve{Title: "Found of jump 2 %", X: "alarms per key and day", Y: "share found", Lines: []Line{
-				{"price_anomaly", []Point{{"at 1/day", 1, 0.9, 0.8, 0.95}, {"at 1/week", 0.1, 0.5, 0.4, 0.6}}},
-				{"naive_price", []Point{{"at 1/day", 1, 0.5, 0.4, 0.6}}},
+				{Name: "price_anomaly", Points: []Point{{"at 1/day", 1, 0.9, 0.8, 0.95}, {"at 1/week", 0.1, 0.5, 0.4, 0.6}}},
+				{Name: "naive_price", Points: []Point{{"at 1/day", 1, 0.5, 0.4, 0.6}}, Series: 1},
+			}}, Curve{Title: "Labels", X: "recall", Y: "precision", Share: true, Lines: []Line{
+				{Name: "price_anomaly", Points: []Point{{"every alarm", 0.8, 0.1, 0, 0.2}, {"", 0.7, 0.3, 0.2, 0.4}, {"critical", 0.75, 0.5, 0.4, 0.6}}, Swept: true},
 			}}}},
 			{Title: "at shipped", Note: "budget 1 day", Tables: []*Table{grouped}, Plots: []Plot{
 				Whiskers{Title: "What is found", X: "share", Rows: []Whisker{{"jump 2 %", 0.5, 0.4, 0.6, 0}, {"jump 5 %", 1, 0.9, 1, 1}}},
@@ -154,7 +156,7 @@ func TestHTMLEscapes(t *testing.T) {
 	table := NewTable(hostile, hostile)
 	table.Row(hostile, hostile)
 	s.Parts = []Part{{Title: hostile, Note: hostile, Tables: []*Table{table}, Plots: []Plot{
-		Curve{Title: hostile, X: hostile, Y: hostile, Lines: []Line{{hostile, []Point{{hostile, 1, 1, 1, 1}}}}},
+		Curve{Title: hostile, X: hostile, Y: hostile, Lines: []Line{{Name: hostile, Points: []Point{{hostile, 1, 1, 1, 1}}}}},
 		Whiskers{Title: hostile, X: hostile, Rows: []Whisker{{Name: hostile}}},
 		Delays{Title: hostile, Rows: []DelayRow{{hostile, []float64{1}}}},
 		Chart{Title: hostile, Unit: hostile, From: start, To: start + 9, Line: []Sample{{start, 1}}, Alerts: []Alert{{start, hostile}}, Spans: []Span{{start, start + 1, 0, hostile}}},
@@ -169,7 +171,7 @@ func TestHTMLEscapes(t *testing.T) {
 func TestPlotsOfLittle(t *testing.T) {
 	s := &Sheet{Title: "little", Parts: []Part{{Plots: []Plot{
 		Curve{},
-		Curve{Lines: []Line{{"a", []Point{{}}}, {"b", nil}}},
+		Curve{Lines: []Line{{Name: "a", Points: []Point{{}}}, {Name: "b"}}},
 		Whiskers{},
 		Delays{},
 		Delays{Rows: []DelayRow{{"one", []float64{3}}}},
