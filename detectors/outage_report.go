@@ -2,9 +2,11 @@ package detectors
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tapewatch/tapewatch/internal/alarm"
 	"github.com/tapewatch/tapewatch/internal/fixed"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
@@ -45,6 +47,10 @@ func (x *exchangeOutage) explain(now schemas.Time, v outageVerdict) *schemas.Evi
 		*ev.Threshold = x.cfg.SilenceTimeout.D().Seconds()
 	case legSymbol:
 		z, *ev.Threshold = v.worst, x.cfg.SymbolPhi
+	case legReconnect, legProbe, legMaintenance, legStatus:
+		x.explainTold(ev, now, firstOf(v.legs))
+		ev.Measures = x.measures(now, v, silence)
+		return ev
 	}
 	ev.Z, ev.P = new(z), new(fixed.Exp(-float64(z*ln10)))
 	if n := x.pulse.n; n > 0 {
@@ -62,6 +68,27 @@ func (x *exchangeOutage) explain(now schemas.Time, v outageVerdict) *schemas.Evi
 	}
 	ev.Measures = x.measures(now, v, silence)
 	return ev
+}
+
+// explainTold fills in what raised an event that no silence did: reconnects, or bad answers of a probe; what others say has no figure.
+func (x *exchangeOutage) explainTold(ev *schemas.Evidence, now schemas.Time, leg string) {
+	ev.Value, ev.Threshold, ev.ThresholdOrigin = nil, nil, ""
+	switch r := x.worst(now); {
+	case leg == legReconnect:
+		most := 0.0
+		for i := range x.vantages {
+			most = max(most, x.vantages[i].flaps)
+		}
+		ev.Value, ev.Threshold, ev.ThresholdOrigin = new(most), new(float64(flapping)), originKnob
+	case r == nil:
+	case r.reporter == probeReporter:
+		_, bad := r.probed()
+		ev.Value, ev.Threshold, ev.ThresholdOrigin = new(float64(bad)), new(float64(badProbes)), originKnob
+		ev.WindowStart = int64(r.at)
+	default:
+		ev.WindowStart = int64(r.at)
+		ev.Notes = append(ev.Notes, "state:"+r.state)
+	}
 }
 
 func (x *exchangeOutage) measures(now schemas.Time, v outageVerdict, silence time.Duration) []*schemas.Measure {
@@ -94,7 +121,7 @@ func (x *exchangeOutage) measures(now schemas.Time, v outageVerdict, silence tim
 	list.add("sources_others_alive", float64(others), "")
 	for i := range x.reports {
 		r := &x.reports[i]
-		if s, _ := r.severity(now); r.reporter != "probe" || s == 0 {
+		if s, _ := r.severity(now); r.reporter != probeReporter || s == 0 {
 			continue
 		}
 		if r.http != 0 {
@@ -124,17 +151,41 @@ func (x *exchangeOutage) sentence(now schemas.Time, v outageVerdict, status stri
 	case firstOf(v.legs) == legSymbol:
 		return v.symbol + " on " + name + " has been silent for unusually long (" + strings.Join(v.legs, ", ") + ")."
 	}
-	for i := range x.reports {
-		if s, _ := x.reports[i].severity(now); s > 0 {
-			r := &x.reports[i]
-			state := r.state
-			if state == stateMaintenance {
-				state = "in maintenance"
-			}
-			return name + " is said to be " + state + " (" + r.reporter + ", " + r.scope + ")."
-		}
+	if r := x.worst(now); r != nil {
+		return name + r.says() + " (" + r.reporter + ", " + r.scope + ")."
 	}
 	return name + " is degraded (" + strings.Join(v.legs, ", ") + ")."
+}
+
+// worst is the report of the highest severity, the first of several; nil for none.
+func (x *exchangeOutage) worst(now schemas.Time) *report {
+	var found *report
+	highest := alarm.None
+	for i := range x.reports {
+		if s, _ := x.reports[i].severity(now); s > highest {
+			found, highest = &x.reports[i], s
+		}
+	}
+	return found
+}
+
+// says is what a report tells of its venue. A probe tells no state but how it was answered.
+func (r *report) says() string {
+	if r.reporter != probeReporter {
+		if r.state == stateMaintenance {
+			return " is said to be in maintenance"
+		}
+		return " is said to be " + r.state
+	}
+	grade, bad := r.probed()
+	of := strconv.Itoa(bad) + " of the last " + strconv.Itoa(len(r.probes)) + " probes"
+	switch grade {
+	case probeSlow:
+		return " was slow to answer " + of
+	case probeError:
+		return " answered " + of + " with an error"
+	}
+	return " did not answer " + of
 }
 
 // rounded prints a duration in whole seconds.

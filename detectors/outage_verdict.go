@@ -20,11 +20,25 @@ const (
 	stateDown        = "down"
 )
 
+// probeReporter is the reporter that asks the venue itself; the others say what they think of it.
+const probeReporter = "probe"
+
+// Grades of a probe's answer.
+const (
+	probeGood uint8 = iota
+	probeSlow
+	probeError // not 200
+	probeNone
+)
+
+// badProbes is how many of the last three answers must be bad.
+const badProbes = 2
+
 // A report is what one reporter last said of one part of the venue.
 type report struct {
 	reporter, scope, state string
 	at, starts, ends       schemas.Time
-	// probes are the last three answers: 0 good, 1 slow, 2 not 200, 3 none.
+	// probes are the grades of the last three answers.
 	probes [3]uint8
 	http   uint32
 	answer uint64 // ns
@@ -58,7 +72,7 @@ func (x *exchangeOutage) hear(at schemas.Time, m *schemas.VenueStatus) {
 	}
 	r.at, r.starts, r.ends = at, schemas.Time(m.Starts), schemas.Time(m.Ends)
 	r.http, r.answer = m.GetHttpStatus(), m.GetResponseNs()
-	if m.Reporter == "probe" {
+	if m.Reporter == probeReporter {
 		copy(r.probes[1:], r.probes[:])
 		r.probes[0] = x.grade(m)
 	}
@@ -68,13 +82,26 @@ func (x *exchangeOutage) hear(at schemas.Time, m *schemas.VenueStatus) {
 func (x *exchangeOutage) grade(m *schemas.VenueStatus) uint8 {
 	switch {
 	case m.HttpStatus != nil && m.GetHttpStatus() != 200:
-		return 2
+		return probeError
 	case m.State == stateDown:
-		return 3
+		return probeNone
 	case m.GetResponseNs() > uint64(x.cfg.SlowAnswer), m.State == stateDegraded:
-		return 1
+		return probeSlow
 	}
-	return 0
+	return probeGood
+}
+
+// probed is how bad badProbes of the last three answers are at least, and how many are so bad.
+func (r *report) probed() (grade uint8, bad int) {
+	p := r.probes
+	slices.Sort(p[:])
+	grade = p[len(p)-badProbes]
+	for _, g := range p {
+		if g >= grade {
+			bad++
+		}
+	}
+	return grade, bad
 }
 
 // expire drops what is over.
@@ -92,27 +119,25 @@ func (r *report) whole() bool { return r.scope == "" || r.scope == "all" }
 
 // severity of a report now; a probe's is that of two out of its last three answers.
 func (r *report) severity(now schemas.Time) (alarm.Severity, string) {
-	if r.reporter == "probe" {
-		p := r.probes
-		slices.Sort(p[:])
-		switch p[1] {
-		case 0:
+	if r.reporter == probeReporter {
+		switch grade, _ := r.probed(); grade {
+		case probeGood:
 			return alarm.None, ""
-		case 1:
-			return r.partly(alarm.Medium), "probe"
+		case probeSlow:
+			return r.partly(alarm.Medium), legProbe
 		}
-		return r.partly(alarm.High), "probe"
+		return r.partly(alarm.High), legProbe
 	}
 	s := alarm.None
 	switch {
 	case r.state == stateMaintenance && r.starts <= now:
-		return alarm.Low, "maintenance"
+		return alarm.Low, legMaintenance
 	case r.state == stateDown:
 		s = alarm.High
 	case r.state == stateDegraded:
 		s = alarm.Medium
 	}
-	return r.partly(s), "status"
+	return r.partly(s), legStatus
 }
 
 // partly is a severity less by one where the report is about a part of the venue.
@@ -130,6 +155,10 @@ const (
 	legTimeout   = "silence_timeout"
 	legSymbol    = "symbol_silence"
 	legReconnect = "reconnects"
+	// What a probe finds, and what others say.
+	legProbe       = "probe"
+	legMaintenance = "maintenance"
+	legStatus      = "status"
 )
 
 // An outageVerdict is what a second says.
@@ -175,6 +204,7 @@ func (x *exchangeOutage) weigh(now schemas.Time, see sight) outageVerdict {
 		for i := range x.vantages {
 			if x.vantages[i].flaps >= flapping {
 				v.raise(alarm.Medium, legReconnect)
+				break
 			}
 		}
 	}
@@ -185,7 +215,7 @@ func (x *exchangeOutage) weigh(now schemas.Time, see sight) outageVerdict {
 			continue
 		}
 		v.stay = true
-		maintenance = maintenance || leg == "maintenance" && x.reports[i].whole()
+		maintenance = maintenance || leg == legMaintenance && x.reports[i].whole()
 		if !slices.Contains(v.legs, leg) {
 			v.legs = append(v.legs, leg)
 		}
