@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tapewatch/tapewatch/internal/alarm"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
@@ -119,11 +120,8 @@ func span(d time.Duration) string {
 // reportCrash says that the move of this episode was a flash crash.
 func (p *priceAnomaly) reportCrash(m moment, emit processor.Emit) {
 	c := &p.crash
-	severity := schemas.High
-	if peak := p.episode.Peak().String(); schemas.SeverityRank(peak) > schemas.SeverityRank(severity) {
-		severity = peak
-	}
-	e := p.event(m, "flash_crash", severity, schemas.Update)
+	p.episode.Lift(alarm.High)
+	e := p.event(m, "flash_crash", p.episode.Peak().String(), schemas.Update)
 	p.explain(e.Evidence, m)
 	ev := e.Evidence
 	move := float64(100*(c.extreme-c.ref)) / c.ref

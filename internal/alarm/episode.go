@@ -96,6 +96,13 @@ func (e *Episode) Tells(t Transition, bar Severity) Severity {
 	return bar
 }
 
+// Lift raises the peak of a running episode to the severity that an event beside its transitions tells.
+func (e *Episode) Lift(to Severity) {
+	if e.phase == Active {
+		e.peak = max(e.peak, to)
+	}
+}
+
 // Onset returns the end of the bar on which the running or last episode began to pend: the bar its dedup key hashes.
 func (e *Episode) Onset() int64 { return e.onset }
 
