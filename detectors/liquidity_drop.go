@@ -259,18 +259,18 @@ func (l *liquidityDrop) OnTime(now schemas.Time, emit processor.Emit) {
 	l.mids.Add(l.view.mid)
 	l.path.Add(l.view.mid)
 	l.follow(now)
-	known := l.measure(now)
-	if now%schemas.Time(l.cfg.CheckInterval) == 0 {
-		if known {
+	if !l.measure(now) {
+		l.idle(now, emit)
+	} else {
+		l.unjudged = 0
+		if now%schemas.Time(l.cfg.CheckInterval) == 0 {
 			l.judge(now, emit)
-		} else {
-			l.idle(now, emit)
 		}
 	}
 	l.learn(now)
 }
 
-// idle passes a moment that cannot be judged. An episode that could not be judged for ten minutes ends.
+// idle passes a second that cannot be judged. An episode that could not be judged for ten minutes ends.
 func (l *liquidityDrop) idle(now schemas.Time, emit processor.Emit) {
 	if l.unjudged++; l.unjudged < 600 || l.episode.Phase() != alarm.Active {
 		return

@@ -120,7 +120,6 @@ func (l *liquidityDrop) movePct() float64 {
 
 // judge moves the episode.
 func (l *liquidityDrop) judge(now schemas.Time, emit processor.Emit) {
-	l.unjudged = 0
 	v := l.weigh(now)
 	enter := v.severity > alarm.None
 	s := alarm.Signal{
