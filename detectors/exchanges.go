@@ -19,7 +19,7 @@ import (
 const (
 	shortFlow = int64(time.Hour)
 	longFlow  = 24 * int64(time.Hour)
-	// maxExchanges bounds the exchanges of an asset that are followed: the least active one makes room.
+	// maxExchanges bounds the exchanges of an asset that are followed: the least active one without an event makes room.
 	maxExchanges = 12
 	// usualHours is the half-life of the usual size of a flow, in hours; flowHours how many are needed before a flow is judged.
 	usualHours = 14 * 24
@@ -86,11 +86,14 @@ func (x *exchanges) of(name string, at schemas.Time) *exchange {
 		return &x.list[i]
 	}
 	if len(x.list) == maxExchanges {
-		least := 0
+		least := -1
 		for k := range x.list {
-			if x.list[k].usualLong < x.list[least].usualLong {
+			if x.list[k].episode.Phase() != alarm.Active && (least < 0 || x.list[k].usualLong < x.list[least].usualLong) {
 				least = k
 			}
+		}
+		if least < 0 {
+			return &exchange{at: at} // all have events that must end first
 		}
 		x.list = slices.Delete(x.list, least, least+1)
 		if least < i {

@@ -2,11 +2,14 @@ package detectors
 
 import (
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -130,5 +133,60 @@ func TestLaws(t *testing.T) {
 		t.Run(def.Name, func(t *testing.T) {
 			laws.Run(t, def.Name, nil, func(r *rand.Rand) []schemas.Message { return generators[def.Name](r, 76) })
 		})
+	}
+}
+
+// Every event has an id of its own, and an episode is told from its beginning to its end: first open, or resolved when it was over as it was
+// told; then updates; then resolved, once, with the highest severity that it had. Corrections of earnings alone may lower it, or come behind
+// its end.
+func TestEpisodesAreTold(t *testing.T) {
+	for _, def := range processor.All() {
+		if def.Kind != processor.Watchdog {
+			continue
+		}
+		t.Run(def.Name, func(t *testing.T) {
+			ids := map[string]string{}
+			told := map[string]*schemas.Event{}
+			highest := map[string]int{}
+			for e := range eventsIn(t, eventsOf(t, def, `{}`)) {
+				if text, twice := ids[e.Id]; twice {
+					t.Errorf("%q has the id of %q", e.Description, text)
+				}
+				ids[e.Id] = e.Description
+				before, corrects := told[e.DedupKey], def.Name == earningsAnomalyName
+				rank := schemas.SeverityRank(e.Severity)
+				switch {
+				case before == nil && e.Status == schemas.Update:
+					t.Errorf("%q updates what was not open", e.Description)
+				case before != nil && e.Status == schemas.Open:
+					t.Errorf("%q opens what began with %q", e.Description, before.Description)
+				case before != nil && before.Status == schemas.Resolved && !corrects:
+					t.Errorf("%q comes after the end: %q", e.Description, before.Description)
+				case e.Status == schemas.Resolved && rank != max(highest[e.DedupKey], rank) && !corrects:
+					t.Errorf("%q ends as %s what was graver", e.Description, e.Severity)
+				}
+				told[e.DedupKey] = e
+				highest[e.DedupKey] = max(highest[e.DedupKey], rank)
+			}
+		})
+	}
+}
+
+// eventsIn are the events among the lines of a recorder.
+func eventsIn(t *testing.T, lines string) iter.Seq[*schemas.Event] {
+	return func(yield func(*schemas.Event) bool) {
+		for line := range strings.Lines(lines) {
+			text, ok := strings.CutPrefix(line, "Event ")
+			if !ok {
+				continue
+			}
+			e := &schemas.Event{}
+			if err := protojson.Unmarshal([]byte(text), e); err != nil {
+				t.Fatal(err)
+			}
+			if !yield(e) {
+				return
+			}
+		}
 	}
 }

@@ -216,7 +216,7 @@ func (w *whaleMovement) transfer(rec schemas.Record, t *schemas.Transfer, emit p
 	w.seen.Forget(taken)
 	final := w.now > 0 && w.now.Sub(rec.Time) > w.cfg.Finality.D()
 	class := classOf(t)
-	s := w.sum(t, rec.Time, usd)
+	s := w.sum(t, rec.Time, usd, emit)
 	s.class = class
 	v := w.weigh(t, s.usd, class)
 	if final {
@@ -402,7 +402,7 @@ const (
 )
 
 // sum adds a transfer to what its transaction moved between the parties so far.
-func (w *whaleMovement) sum(t *schemas.Transfer, at schemas.Time, usd float64) *txSum {
+func (w *whaleMovement) sum(t *schemas.Transfer, at schemas.Time, usd float64, emit processor.Emit) *txSum {
 	id := sumID(t)
 	if i := slices.IndexFunc(w.txs, func(s txSum) bool { return s.id == id }); i >= 0 {
 		w.txs[i].usd += usd
@@ -416,14 +416,19 @@ func (w *whaleMovement) sum(t *schemas.Transfer, at schemas.Time, usd float64) *
 	}
 	if resting >= restingSums || len(w.txs) == maxSums {
 		i := slices.IndexFunc(w.txs, func(s txSum) bool { return s.severity == alarm.None })
-		w.txs = slices.Delete(w.txs, max(i, 0), max(i, 0)+1) // all open: the oldest stays open for its readers
+		if i < 0 { // all have events: that of the oldest ends before its time
+			i = 0
+			w.reportFinal(&w.txs[i], max(at, w.now), noteCrowded, emit)
+		}
+		w.txs = slices.Delete(w.txs, i, i+1)
 	}
 	w.txs = append(w.txs, txSum{id: id, at: at, opened: at, usd: usd})
 	return &w.txs[len(w.txs)-1]
 }
 
+// sumID hashes the height too: a transaction that comes again in another block is told anew, not as what was withdrawn.
 func sumID(t *schemas.Transfer) uint64 {
-	return dedup.Hash(t.TxHash, party(t.FromOwner, t.From), party(t.ToOwner, t.To))
+	return dedup.Hash(t.TxHash, party(t.FromOwner, t.From), party(t.ToOwner, t.To)) ^ t.Height*0x9e3779b97f4a7c15
 }
 
 // finish ends the events of transfers that cannot be taken back any more.
@@ -433,7 +438,7 @@ func (w *whaleMovement) finish(now schemas.Time, emit processor.Emit) {
 		if now.Sub(s.at) <= w.cfg.Finality.D() {
 			kept = append(kept, s)
 		} else if s.severity > alarm.None {
-			w.reportFinal(&s, now, emit)
+			w.reportFinal(&s, now, noteFinal, emit)
 		}
 	}
 	w.txs = kept

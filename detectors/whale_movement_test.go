@@ -215,3 +215,52 @@ func TestChernoff(t *testing.T) {
 		t.Errorf("less than usual surprises by %v", s)
 	}
 }
+
+// However many transfers and exchanges come, what opened is resolved: nothing that is followed is dropped with its event open.
+func TestWhalesInACrowdAreResolved(t *testing.T) {
+	b := newBench(t, "whale_movement", "ethereum:USDT", `{}`)
+	at, seq := t0, 0
+	give := func(from, exchange string, usd float64) {
+		seq++
+		b.to(at)
+		b.record(&schemas.Transfer{
+			Meta: &schemas.Meta{Source: "s", Venue: "ethereum", Symbol: "USDT", EventTime: int64(at)}, Chain: "ethereum", Asset: "USDT", TxHash: strconv.Itoa(seq), From: from, To: "dep",
+			UsdValue: schemas.NewDecimal(int64(usd), 0), Amount: schemas.NewDecimal(int64(usd), 0), PriceTime: int64(at),
+			ToKind: schemas.AddressKind_ADDRESS_KIND_EXCHANGE, ToOwner: exchange,
+		})
+	}
+	for range 10 * 24 * 4 { // the first exchange has the least
+		at = at.Add(15 * time.Minute)
+		for k := range maxExchanges {
+			give("regular"+strconv.Itoa(k), fmt.Sprintf("exchange%02d", k), 10e3*float64(k+1))
+		}
+	}
+	for k := range 20 {
+		at = at.Add(time.Second)
+		give("sender"+strconv.Itoa(k), "exchange00", 600e3)
+	}
+	at = at.Add(4 * time.Minute)
+	give("other", "another exchange", 1000)
+	for k := range 2 * maxSums {
+		give("whale"+strconv.Itoa(k), "exchange11", 2e6)
+	}
+	b.to(at.Add(10 * 24 * time.Hour))
+	open, opened := map[string]string{}, map[string]int{}
+	for _, e := range b.events {
+		switch e.Status {
+		case schemas.Open:
+			open[e.DedupKey] = e.Description
+			for _, leg := range e.Evidence.Legs {
+				opened[leg]++
+			}
+		case schemas.Resolved:
+			delete(open, e.DedupKey)
+		}
+	}
+	if opened[legShortFlow] == 0 || opened[legKnob] < 2*maxSums {
+		t.Fatalf("events by leg are %v: want a flow and %d transfers", opened, 2*maxSums)
+	}
+	for _, text := range open {
+		t.Errorf("never resolved: %s", text)
+	}
+}

@@ -104,12 +104,22 @@ func (w *whaleMovement) reportReorg(t *schemas.Transfer, s *txSum, at schemas.Ti
 	emit(w.event(s, at, schemas.Resolved, "The block of the transfer of "+dollars(usd)+" of "+w.key.Symbol+" was dropped by a reorganisation.", ev))
 }
 
-// reportFinal says that a transfer stands.
-func (w *whaleMovement) reportFinal(s *txSum, now schemas.Time, emit processor.Emit) {
+// Why the event of a transfer ends: nothing can take it back any more, or so many others have events that it is followed no longer.
+const (
+	noteFinal   = "final"
+	noteCrowded = "crowded_out"
+)
+
+// reportFinal ends the event of a transfer that stands.
+func (w *whaleMovement) reportFinal(s *txSum, now schemas.Time, why string, emit processor.Emit) {
 	ev := &schemas.Evidence{
-		Value: new(s.usd), Threshold: new(w.cfg.MinUSD), ThresholdOrigin: originKnob, WindowStart: int64(s.at), WindowEnd: int64(now), Notes: []string{"final", "flow:" + s.class.String()},
+		Value: new(s.usd), Threshold: new(w.cfg.MinUSD), ThresholdOrigin: originKnob, WindowStart: int64(s.at), WindowEnd: int64(now), Notes: []string{why, "flow:" + s.class.String()},
 	}
-	emit(w.event(s, now, schemas.Resolved, "The transfer of "+dollars(s.usd)+" of "+w.key.Symbol+" is final.", ev))
+	text := "The transfer of " + dollars(s.usd) + " of " + w.key.Symbol + " is final."
+	if why == noteCrowded {
+		text = "The transfer of " + dollars(s.usd) + " of " + w.key.Symbol + " is followed no longer: " + strconv.Itoa(maxSums) + " others are."
+	}
+	emit(w.event(s, now, schemas.Resolved, text, ev))
 }
 
 // reportFlow publishes an event of an exchange's net flow, or of the crowd at it.
