@@ -34,6 +34,9 @@ type earning struct {
 	price, reaction float64
 }
 
+// large says that the reaction is a large move, where it is known.
+func (e *earning) large() bool { return e.known && math.Abs(e.reaction) >= largeMove }
+
 func (e *earning) surprise() float64 { return e.actual.Float() - e.estimate.Float() }
 
 // pct is the surprise in percent of the consensus, which counts as floor where it is nearer to zero; 0 on a consensus of zero
@@ -264,12 +267,6 @@ type Selection struct {
 	Miss   float64  `json:"mean_miss"`
 }
 
-// A Ranking is how well a score ranks announcements by whether a large move follows: the area under the ROC curve.
-type Ranking struct {
-	Score string  `json:"score"`
-	AUC   float64 `json:"auc"`
-}
-
 func earningsReport(all []*earning) *EarningsReport {
 	r := &EarningsReport{Announcements: len(all)}
 	for _, e := range all {
@@ -278,7 +275,7 @@ func earningsReport(all []*earning) *EarningsReport {
 		}
 		if e.known {
 			r.Reactions++
-			if math.Abs(e.reaction) >= largeMove {
+			if e.large() {
 				r.LargeMoves++
 			}
 		}
@@ -318,8 +315,9 @@ func earningsReport(all []*earning) *EarningsReport {
 		{"scaled: population z", func(e *earning) float64 { return e.alone }},
 		{"own and population z", func(e *earning) float64 { return e.sue }},
 		{"raw surprise", (*earning).surprise},
+		{bySeverity, func(e *earning) float64 { return float64(e.severity) }},
 	} {
-		r.Rankings = append(r.Rankings, Ranking{score.name, rank(all, score.of)})
+		r.Rankings = append(r.Rankings, ranking(score.name, all, score.of))
 	}
 	return r
 }
@@ -342,7 +340,7 @@ func selection(name string, all []*earning, of, pick func(*earning) bool) Select
 		}
 		s.Known++
 		s.Move += math.Abs(e.reaction)
-		if math.Abs(e.reaction) >= largeMove {
+		if e.large() {
 			large++
 		}
 		if e.surprise()*e.reaction > 0 {
@@ -364,36 +362,6 @@ func selection(name string, all []*earning, of, pick func(*earning) bool) Select
 	return s
 }
 
-// rank is the area under the ROC curve of |score| for large moves: the share of pairs in the right order, ties as half.
-func rank(all []*earning, score func(*earning) float64) float64 {
-	var large, small []float64
-	for _, e := range all {
-		if !e.known {
-			continue
-		}
-		if v := math.Abs(score(e)); math.Abs(e.reaction) >= largeMove {
-			large = append(large, v)
-		} else {
-			small = append(small, v)
-		}
-	}
-	if len(large) == 0 || len(small) == 0 {
-		return 0
-	}
-	right := 0.0
-	for _, a := range large {
-		for _, b := range small {
-			switch {
-			case a > b:
-				right++
-			case a == b:
-				right += 0.5
-			}
-		}
-	}
-	return right / float64(len(large)*len(small))
-}
-
 // Sheet shows the report.
 func (r *EarningsReport) Sheet() *sheet.Sheet {
 	pct := func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) }
@@ -409,14 +377,10 @@ func (r *EarningsReport) Sheet() *sheet.Sheet {
 		large.Rows = append(large.Rows, whisker(s.Rule, s.Large, series))
 		agrees.Rows = append(agrees.Rows, whisker(s.Rule, s.Agrees, series))
 	}
-	ranks := sheet.NewTable("Ranked by", "AUC")
-	for _, k := range r.Rankings {
-		ranks.Row(k.Score, figure(k.AUC))
-	}
 	return &sheet.Sheet{
 		Title: "earnings_anomaly",
 		Lead: fmt.Sprintf("%d announcements, %d with a history; %d reactions known, %d of them of %.0f %% or more", r.Announcements, r.WithHistory, r.Reactions, r.LargeMoves,
 			100*largeMove),
-		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: []sheet.Plot{large, agrees}}, {Tables: []*sheet.Table{ranks}}},
+		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: []sheet.Plot{large, agrees}}, {Tables: []*sheet.Table{r.rankTable()}, Plots: []sheet.Plot{r.rankCurve()}}},
 	}
 }

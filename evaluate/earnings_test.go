@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	_ "github.com/tapewatch/tapewatch/detectors" // registered
 	"github.com/tapewatch/tapewatch/internal/testservices"
 )
@@ -69,6 +71,16 @@ func TestEarningsStudy(t *testing.T) {
 	if top.Share.Value > 0.15 || top.With < 2*all.With {
 		t.Errorf("high and above: %.3f of announcements, %.4f with the surprise against %.4f of all: want at most 0.15, and twice as much", top.Share.Value, top.With, all.With)
 	}
+	if k := r.Rankings[len(r.Rankings)-1]; k.Score != bySeverity {
+		t.Errorf("the last ranking is by %q, want the severity", k.Score)
+	} else {
+		for _, p := range k.Curve { // what the selections count in their own way
+			of := map[float64]string{4: "detector: critical", 3: "detector: high and critical", 1: "detector: any event"}[p.Cut]
+			if of != "" && (r.rule(t, of).Known != p.Picked || r.rule(t, of).Large != p.Precision) {
+				t.Errorf("severity %v: %d picked, precision %v: want those of %s", p.Cut, p.Picked, p.Precision, of)
+			}
+		}
+	}
 	for i, s := range r.Selections[8:13] { // any event, low, medium, high, critical
 		if i > 0 && s.N == 0 {
 			t.Errorf("%s: no announcement", s.Rule)
@@ -83,5 +95,27 @@ func TestStudyErrors(t *testing.T) {
 		if _, err := RunStudy(t.Context(), o); err == nil {
 			t.Errorf("%+v: no error", o)
 		}
+	}
+}
+
+// By hand: five announcements of which three are followed by a large move and one by nobody knows what; equal scores are picked together.
+func TestByRank(t *testing.T) {
+	of := func(severity int, known bool, reaction float64) *earning {
+		return &earning{severity: severity, known: known, reaction: reaction}
+	}
+	all := []*earning{of(1, true, 0.1), of(4, true, -0.2), of(2, true, 0.01), of(4, false, 0.5), of(1, true, -0.08), of(0, true, 0)}
+	score := func(e *earning) float64 { return -float64(e.severity) } // its sign plays no part
+	want := []RankPoint{{4, 1, Wilson(1, 3), Wilson(1, 1)}, {2, 2, Wilson(1, 3), Wilson(1, 2)}, {1, 4, Wilson(3, 3), Wilson(3, 4)}, {0, 5, Wilson(3, 3), Wilson(3, 5)}}
+	if d := cmp.Diff(want, byRank(all, score)); d != "" {
+		t.Error(d)
+	}
+	k := ranking(bySeverity, all, score)
+	for i, n := range []int{1, 1, 2, 4} { // of 5 %, 10 %, 25 % and half
+		if k.Firsts[i].Picked != n {
+			t.Errorf("the first %v are %d announcements, want %d", firstShares[i], k.Firsts[i].Picked, n)
+		}
+	}
+	if r := ranking(bySeverity, all[3:4], score); len(r.Firsts) > 0 || len(r.Curve) > 0 {
+		t.Errorf("without a known reaction the ranking is %+v, want no points", r)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 
 	"github.com/tapewatch/tapewatch/evaluate/sheet"
 )
@@ -218,11 +219,19 @@ func (s ruleSubject) sweep(e *evaluation, all []*member, grades []grade) *Sweep 
 		}
 		name := ""
 		if slices.Contains(table, threshold) {
-			name = fmt.Sprintf("%.3g %s", threshold, s.unit)
+			name = fmt.Sprintf("%s %s", short(threshold), s.unit)
 		}
 		out.Points = append(out.Points, e.point(name, threshold, members, grades))
 	}
 	return out
+}
+
+// short prints three digits, and whole numbers in full.
+func short(v float64) string {
+	if v >= 1000 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
 // sweepTable has a row for each named cut; the second sweep's first is the first one's.

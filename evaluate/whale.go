@@ -92,12 +92,15 @@ type WhaleAsset struct {
 	Transfers [4]float64 `json:"transfer_events_per_day"`
 	Flows     [4]float64 `json:"flow_events_per_day"`
 	Medium    Interval   `json:"medium_per_day"`
+	// Beyond are all events of a severity and above a day, from low on.
+	Beyond [4]Interval `json:"events_per_day_and_above"`
 	// NaiveUSD is the size that as many transfers of the background reach as there are events of medium and above: the naive rule's threshold.
 	NaiveUSD float64     `json:"naive_usd"`
 	Grades   []WhaleGain `json:"injections"`
 }
 
-// A WhaleGain is what became of one kind of injection: Found raised an event of medium or above, Any any.
+// A WhaleGain is what became of one kind of injection: Beyond raised an event of a severity or above, from low on, Found one of medium or
+// above, Any any.
 type WhaleGain struct {
 	Grade string   `json:"grade"`
 	USD   float64  `json:"usd"`
@@ -106,8 +109,12 @@ type WhaleGain struct {
 	Found Interval `json:"found"`
 	Any   Interval `json:"any_event"`
 	Delay Delay    `json:"delay"`
-	// Naive says that a piece reaches the naive rule's threshold.
-	Naive bool `json:"found_by_naive"`
+	// Beyond are the shares by severity.
+	Beyond [4]Interval `json:"found_and_above"`
+	// Naive says that a piece reaches the naive rule's threshold, and NaivePerDay how many transfers of the background a day reach the size
+	// of a piece: what the rule costs at the threshold that finds them all.
+	Naive       bool    `json:"found_by_naive"`
+	NaivePerDay float64 `json:"naive_per_day"`
 }
 
 // A whaleGrade is one kind of injection.
@@ -134,9 +141,12 @@ func (g whaleGrade) String() string {
 	return text
 }
 
+// whaleShares are the sizes that are injected, by the share of the background's that lie below.
+var whaleShares = []float64{0.999, 0.9999}
+
 func whaleGrades() []whaleGrade {
 	var out []whaleGrade
-	for _, share := range []float64{0.999, 0.9999} {
+	for _, share := range whaleShares {
 		out = append(out, whaleGrade{share: share, pieces: 1})
 		for _, pieces := range []int{5, 20, 100} {
 			for _, span := range []time.Duration{10 * time.Minute, time.Hour, 6 * time.Hour} {
@@ -163,10 +173,10 @@ type whaleRun struct {
 	counted map[string]int
 }
 
-// A whaleTally is what became of the injections of one grade so far.
+// A whaleTally is what became of the injections of one grade so far: how many reached a severity, and how late those of medium or above were.
 type whaleTally struct {
-	found, any int
-	delays     []time.Duration
+	reached [4]int
+	delays  []time.Duration
 }
 
 // whaleAsset runs one asset: weeks to warm up, then weeks of background with injections into copies of the detector.
@@ -211,7 +221,8 @@ func whaleAsset(ctx context.Context, name string, rate float64, shape *chainShap
 	w.out.NaiveUSD = shape.size(max(1-w.out.Medium.Value/rate, 0))
 	for k, g := range w.grades {
 		one := &w.out.Grades[k]
-		one.Naive = one.USD/float64(g.pieces) >= w.out.NaiveUSD
+		piece := one.USD / float64(g.pieces)
+		one.Naive, one.NaivePerDay = piece >= w.out.NaiveUSD, rate*shape.above(piece)/shape.above(feedMinimum)
 	}
 	return w.out, nil
 }
@@ -231,17 +242,16 @@ func (w *whaleRun) inject(at schemas.Time, ahead []movement) error {
 			gain.Busy++
 			continue
 		}
-		delay, medium, told, err := w.player.tryWhale(saved, at, ahead, g, gain.USD, exchange, w.random.Uint64())
+		late, err := w.player.tryWhale(saved, at, ahead, g, gain.USD, exchange, w.random.Uint64())
 		if err != nil {
 			return err
 		}
 		gain.N++
-		if told {
-			tally.any++
+		for s := range late {
+			tally.reached[s]++
 		}
-		if medium {
-			tally.found++
-			tally.delays = append(tally.delays, delay)
+		if len(late) >= 2 {
+			tally.delays = append(tally.delays, late[1])
 		}
 	}
 	return nil
@@ -274,14 +284,18 @@ func (w *whaleRun) count(tested bool) {
 }
 
 func (w *whaleRun) finish() {
-	medium, days := 0.0, float64(w.out.Days)
-	for s := 1; s < len(w.out.Transfers); s++ {
-		medium += w.out.Transfers[s] + w.out.Flows[s]
+	sum, days := 0.0, float64(w.out.Days)
+	for s := len(w.out.Beyond) - 1; s >= 0; s-- {
+		sum += w.out.Transfers[s] + w.out.Flows[s]
+		w.out.Beyond[s] = perDay(int(math.Round(sum*days)), days)
 	}
-	w.out.Medium = perDay(int(math.Round(medium*days)), days)
+	w.out.Medium = w.out.Beyond[1]
 	for k := range w.grades {
 		g, t := &w.out.Grades[k], &w.tallies[k]
-		g.Found, g.Any, g.Delay = Wilson(t.found, g.N), Wilson(t.any, g.N), delayOf(t.delays)
+		for s, n := range t.reached {
+			g.Beyond[s] = Wilson(n, g.N)
+		}
+		g.Any, g.Found, g.Delay = g.Beyond[0], g.Beyond[1], delayOf(t.delays)
 	}
 }
 
@@ -311,12 +325,13 @@ func (p *player) hour(from schemas.Time, all []movement) error {
 	return nil
 }
 
-// tryWhale plays a stretch with an injection on a copy of the detector, and says when an event of medium or above named it, and whether any
-// did. Flow events that the untouched stream has are other exchanges' or came before: an injection goes to an exchange without one.
-func (p *player) tryWhale(saved any, at schemas.Time, ahead []movement, g whaleGrade, usd float64, exchange string, seed uint64) (delay time.Duration, medium, told bool, err error) {
+// tryWhale plays a stretch with an injection on a copy of the detector, and says how late the first event of each severity or above named it,
+// from low to the highest that did. Flow events that the untouched stream has are other exchanges' or came before: an injection goes to an
+// exchange without one.
+func (p *player) tryWhale(saved any, at schemas.Time, ahead []movement, g whaleGrade, usd float64, exchange string, seed uint64) (late []time.Duration, err error) {
 	m, err := p.machine.fork(saved)
 	if err != nil {
-		return 0, false, false, err
+		return nil, err
 	}
 	f := &player{machine: m.(*taskMachine)}
 	f.machine.out.keep = func(e *schemas.Event) { f.events = append(f.events, e) }
@@ -340,7 +355,7 @@ func (p *player) tryWhale(saved any, at schemas.Time, ahead []movement, g whaleG
 	slices.SortStableFunc(stretch, func(a, b movement) int { return int(min(max(a.at-b.at, -1), 1)) })
 	for ; at < end; at = at.Add(time.Hour) {
 		if err := f.hour(at, stretch); err != nil {
-			return 0, false, false, err
+			return nil, err
 		}
 	}
 	for _, e := range f.events {
@@ -349,12 +364,11 @@ func (p *player) tryWhale(saved any, at schemas.Time, ahead []movement, g whaleG
 		if e.Status == schemas.Resolved || !mine || when > end {
 			continue
 		}
-		told = true
-		if schemas.SeverityRank(e.Severity) >= 2 && !medium {
-			medium, delay = true, when.Sub(end.Add(-g.span-foundWithin))
+		for len(late) < schemas.SeverityRank(e.Severity) {
+			late = append(late, when.Sub(end.Add(-g.span-foundWithin)))
 		}
 	}
-	return delay, medium, told, nil
+	return late, nil
 }
 
 // Sheet shows the report.
@@ -370,11 +384,12 @@ func (r *WhaleReport) Sheet() *sheet.Sheet {
 		events := sheet.NewTable("Events/day", "Low", "Medium", "High", "Critical")
 		events.Row("transfers", figure(a.Transfers[0]), figure(a.Transfers[1]), figure(a.Transfers[2]), figure(a.Transfers[3]))
 		events.Row("net flows", figure(a.Flows[0]), figure(a.Flows[1]), figure(a.Flows[2]), figure(a.Flows[3]))
-		injected := sheet.NewTable("Injected", "USD", "N", "Busy", "Medium+", "95 %", "Any event", "Delay median", "P90", "Naive")
+		events.Row("both, and above", figure(a.Beyond[0].Value), figure(a.Beyond[1].Value), figure(a.Beyond[2].Value), figure(a.Beyond[3].Value))
+		injected := sheet.NewTable("Injected", "USD", "N", "Busy", "Any event", "Medium+", "95 %", "High+", "Critical", "Delay median", "P90", "Naive", "Naive/day")
 		shares, late := sheet.Whiskers{Title: a.Asset + ": found as medium or above", X: "share"}, sheet.Delays{Title: a.Asset + ": how late"}
 		for _, g := range a.Grades {
-			injected.Row(g.Grade, fmt.Sprintf("%.1fM", g.USD/1e6), g.N, g.Busy, figure(g.Found.Value), bounds(g.Found), figure(g.Any.Value), minutes(g.Delay.Median),
-				minutes(g.Delay.P90), g.Naive)
+			injected.Row(g.Grade, fmt.Sprintf("%.1fM", g.USD/1e6), g.N, g.Busy, figure(g.Any.Value), figure(g.Found.Value), bounds(g.Found), figure(g.Beyond[2].Value),
+				figure(g.Beyond[3].Value), minutes(g.Delay.Median), minutes(g.Delay.P90), g.Naive, figure(g.NaivePerDay))
 			shares.Rows = append(shares.Rows, whisker(g.Grade, g.Found, 0))
 			if len(g.Delay.All) > 0 {
 				late.Rows = append(late.Rows, sheet.DelayRow{Name: g.Grade, Values: g.Delay.All})
@@ -383,8 +398,35 @@ func (r *WhaleReport) Sheet() *sheet.Sheet {
 		out.Parts = append(out.Parts, sheet.Part{
 			Title:  a.Asset + " asset",
 			Note:   fmt.Sprintf("%.0f transfers a day, %d days; medium and above %.2f a day (%s), as many as transfers of $%.1fM or more", a.PerDay, a.Days, a.Medium.Value, bounds(a.Medium), a.NaiveUSD/1e6),
-			Tables: []*sheet.Table{events, injected}, Plots: []sheet.Plot{shares, late},
+			Tables: []*sheet.Table{events, injected}, Plots: append(a.curves(), shares, late),
 		})
+	}
+	return out
+}
+
+// curves set what is found of each size, whole and in pieces, against the events of a severity and above; a plain threshold finds all
+// pieces of a size at the price of all transfers that have it.
+func (a *WhaleAsset) curves() []sheet.Plot {
+	var out []sheet.Plot
+	grades := whaleGrades()
+	for _, share := range whaleShares {
+		size := whaleGrade{share: share, pieces: 1}.String()
+		c := sheet.Curve{Title: fmt.Sprintf("%s: found of a %s by severity", a.Asset, size), X: "events a day", Y: "share found"}
+		naive := sheet.Line{Name: "naive: a threshold at the size of a piece", Series: 3}
+		for k, g := range grades {
+			one := &a.Grades[k]
+			if g.share != share || g.internal || g.pieces != 1 && (g.pieces != 20 || g.span != time.Hour) {
+				continue
+			}
+			line := sheet.Line{Name: g.String(), Series: len(c.Lines)}
+			for s, found := range one.Beyond {
+				line.Points = append(line.Points, sheet.Point{Name: severityNames[s] + " and above", X: a.Beyond[s].Value, Y: found.Value, Low: found.Low, High: found.High})
+			}
+			c.Lines = append(c.Lines, line)
+			naive.Points = append(naive.Points, sheet.Point{Name: g.String(), X: one.NaivePerDay, Y: 1, Low: 1, High: 1})
+		}
+		c.Lines = append(c.Lines, naive)
+		out = append(out, c)
 	}
 	return out
 }

@@ -36,6 +36,14 @@ func TestWhaleStudy(t *testing.T) {
 			t.Errorf("%s asset: %.2f events of medium or above a day, want 5 at most", a.Asset, a.Medium.Value)
 		}
 		for _, g := range a.Grades {
+			if g.Any != g.Beyond[0] || g.Found != g.Beyond[1] || a.Medium != a.Beyond[1] || g.Naive != (g.NaivePerDay <= a.Medium.Value) {
+				t.Errorf("%s asset, %s: %+v, want any and found to be those by severity, and the naive rule to find what costs no more than %v", a.Asset, g.Grade, g, a.Medium)
+			}
+			for s := 1; s < len(g.Beyond); s++ {
+				if g.Beyond[s].Value > g.Beyond[s-1].Value || a.Beyond[s].Value > a.Beyond[s-1].Value {
+					t.Errorf("%s asset, %s: more of %s and above than of the severity below", a.Asset, g.Grade, severityNames[s])
+				}
+			}
 			rare := i == 1 || strings.HasPrefix(g.Grade, "99.99 ") // 99.9 % of the busy asset's sizes is passed twelve times a day
 			switch {
 			case strings.HasSuffix(g.Grade, "internal"):
