@@ -1,10 +1,11 @@
 package schemas
 
 import (
+	"cmp"
 	"fmt"
-	"math/big"
 	"math/bits"
 	"strconv"
+	"strings"
 )
 
 // maxExponent bounds the exponent of a Decimal on either side.
@@ -81,6 +82,11 @@ func clip(text []byte) string {
 	return string(text)
 }
 
+// exact says that the exponent is one that a decimal may have.
+func (d *Decimal) exact() bool {
+	return d == nil || d.Exponent >= -maxExponent && d.Exponent <= maxExponent
+}
+
 // NewDecimal returns mantissa x 10^exponent.
 func NewDecimal(mantissa int64, exponent int32) *Decimal {
 	return &Decimal{Mantissa: mantissa, Exponent: exponent}
@@ -106,7 +112,7 @@ func (d *Decimal) Float() float64 {
 
 // Rescale returns the mantissa of d at the given exponent; ok is false if digits would be lost or int64 overflows.
 func (d *Decimal) Rescale(exponent int32) (mantissa int64, ok bool) {
-	diff := d.GetExponent() - exponent
+	diff := int64(d.GetExponent()) - int64(exponent)
 	m := d.GetMantissa()
 	switch {
 	case diff == 0 || m == 0:
@@ -140,26 +146,32 @@ func (d *Decimal) Cmp(o *Decimal) int {
 		am, aok := d.Rescale(low)
 		bm, bok := o.Rescale(low)
 		if !aok || !bok {
-			return d.rat().Cmp(o.rat())
+			return far(d, o)
 		}
 		a, b = am, bm
 	}
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Compare(a, b)
 }
 
-func (d *Decimal) rat() *big.Rat {
-	r := new(big.Rat).SetInt64(d.GetMantissa())
-	p := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(d.GetExponent(), -d.GetExponent()))), nil)
-	if d.GetExponent() < 0 {
-		return r.Quo(r, new(big.Rat).SetInt(p))
+// far compares two decimals that have no exponent in common. It costs the same whatever their exponents: those of a record that
+// nobody has looked at yet may be anything.
+func far(d, o *Decimal) int {
+	sign := cmp.Compare(d.Sign(), o.Sign())
+	if sign != 0 || d.Sign() == 0 {
+		return sign
 	}
-	return r.Mul(r, new(big.Rat).SetInt(p))
+	a, b := d.digits(), o.digits()
+	size := cmp.Compare(int64(len(a))+int64(d.GetExponent()), int64(len(b))+int64(o.GetExponent()))
+	if size == 0 { // the first digits stand at one place: with zeros behind the shorter one, texts compare as numbers do
+		n := max(len(a), len(b))
+		size = cmp.Compare(a+strings.Repeat("0", n-len(a)), b+strings.Repeat("0", n-len(b)))
+	}
+	return size * d.Sign()
+}
+
+// digits are those of the mantissa.
+func (d *Decimal) digits() string {
+	return strings.TrimPrefix(strconv.FormatInt(d.GetMantissa(), 10), "-")
 }
 
 // Sign returns -1, 0 or 1; 0 for a nil Decimal.
@@ -173,7 +185,8 @@ func (d *Decimal) Sign() int {
 	return 0
 }
 
-// Text prints d in plain notation with the digits it was written with ("8750.0000" stays so); "" for nil.
+// Text prints d in plain notation with the digits it was written with ("8750.0000" stays so); "" for nil. An exponent that no valid
+// record has is printed as such ("5e40").
 func (d *Decimal) Text() string {
 	if d == nil {
 		return ""
@@ -192,6 +205,9 @@ func (d *Decimal) AppendText(dst []byte) []byte {
 	var buf [20]byte
 	digits := strconv.AppendUint(buf[:0], u, 10)
 	e := int(d.GetExponent())
+	if e < -maxExponent || e > maxExponent {
+		return strconv.AppendInt(append(append(dst, digits...), 'e'), int64(e), 10)
+	}
 	if e >= 0 {
 		dst = append(dst, digits...)
 		for range e {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"math"
 	"math/big"
 	"strings"
 	"testing"
@@ -154,6 +156,72 @@ func TestRegistryFraming(t *testing.T) {
 	}
 	if _, err := new(Decoder).Decode("Trade", "", append(frame(7, 0), body...)); !errors.Is(err, ErrUndecodable) {
 		t.Errorf("without a registry: error is %v, want ErrUndecodable", err)
+	}
+}
+
+// rat is a decimal as a fraction.
+func (d *Decimal) rat() *big.Rat {
+	r := new(big.Rat).SetInt64(d.GetMantissa())
+	p := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(d.GetExponent(), -d.GetExponent()))), nil))
+	if d.GetExponent() < 0 {
+		p.Inv(p)
+	}
+	return r.Mul(r, p)
+}
+
+// A record with a decimal whose exponent is out of range is refused, whatever field it stands in: it would count as 0. Neither that
+// nor a comparison takes long.
+func TestExponents(t *testing.T) {
+	for _, m := range samples() {
+		eachDecimal(m.ProtoReflect(), func(name string, d *Decimal) {
+			for _, wild := range []int32{-19, 19, math.MaxInt32, math.MinInt32} {
+				d.Exponent = wild
+				if err := Validate(m); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("exponent is %d", wild)) {
+					t.Errorf("%s with exponent %d in %s: error %v", TypeOf(m), wild, name, err)
+				}
+			}
+		})
+		if err := Validate(m); err != nil {
+			t.Errorf("%s is no longer valid: %v", TypeOf(m), err)
+		}
+	}
+	huge, tiny := NewDecimal(-5, math.MaxInt32), NewDecimal(1, math.MinInt32)
+	if huge.Cmp(tiny) != -1 || NewDecimal(5, math.MaxInt32).Cmp(tiny) != 1 || huge.Cmp(huge) != 0 || huge.Text() != "-5e2147483647" {
+		t.Errorf("the largest exponent: %d, %d, %s", huge.Cmp(tiny), huge.Cmp(huge), huge.Text())
+	}
+}
+
+// Decimals of any exponents compare as fractions do.
+func TestCompareFar(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := NewDecimal(rapid.Int64().Draw(t, "m1"), rapid.Int32Range(-40, 40).Draw(t, "e1"))
+		b := NewDecimal(rapid.Int64().Draw(t, "m2"), rapid.Int32Range(-40, 40).Draw(t, "e2"))
+		if got, want := a.Cmp(b), a.rat().Cmp(b.rat()); got != want {
+			t.Fatalf("%v Cmp %v is %d, want %d", a, b, got, want)
+		}
+	})
+}
+
+// eachDecimal calls fn for every field that is a decimal, set or not, with one that it may change.
+func eachDecimal(m protoreflect.Message, fn func(name string, d *Decimal)) {
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		switch {
+		case f.Kind() != protoreflect.MessageKind || f.IsMap():
+		case f.IsList():
+			for i := range m.Get(f).List().Len() {
+				eachDecimal(m.Get(f).List().Get(i).Message(), fn)
+			}
+		case f.Message().Name() == "Decimal":
+			was, d := m.Get(f), NewDecimal(1, 0)
+			had := m.Has(f)
+			m.Set(f, protoreflect.ValueOfMessage(d.ProtoReflect()))
+			fn(string(f.Name()), d)
+			if m.Clear(f); had {
+				m.Set(f, was)
+			}
+		}
 	}
 }
 

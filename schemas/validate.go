@@ -22,6 +22,11 @@ func invalid(typeName, field string, value any, must string) error {
 	return fmt.Errorf("%w: %s.%s is %v: it must be %s", ErrInvalid, typeName, field, value, must)
 }
 
+// inexact reports a number whose exponent is out of range: it would count as 0, and cost any time to compare.
+func inexact(typeName, field string, d *Decimal) error {
+	return invalid(typeName, field+".exponent", d.GetExponent(), fmt.Sprintf("between %d and %d", -maxExponent, maxExponent))
+}
+
 // Validate checks the rules that every record of a type obeys, and names the field, its value and the rule it breaks.
 func Validate(m Message) error {
 	switch m := m.(type) {
@@ -36,6 +41,12 @@ func Validate(m Message) error {
 func validateTrade(t *Trade) error {
 	if err := validateMeta("Trade", t.GetMeta()); err != nil {
 		return err
+	}
+	if !t.Price.exact() {
+		return inexact("Trade", "price", t.Price)
+	}
+	if !t.Quantity.exact() {
+		return inexact("Trade", "quantity", t.Quantity)
 	}
 	if t.Price == nil || t.Price.Mantissa == 0 {
 		return invalid("Trade", "price", t.Price, "present and not zero")

@@ -77,6 +77,9 @@ func validateSlow(m Message) error {
 			return err
 		}
 	}
+	if c.numbers(m); c.err != nil {
+		return c.err // what follows compares them
+	}
 	switch m := m.(type) {
 	case *Gap:
 		c.oneOf("channel", m.Channel, "trades", "book", "quotes", "derivatives", "options", "all")
@@ -111,6 +114,70 @@ func validateSlow(m Message) error {
 		c.reference(m)
 	}
 	return c.err
+}
+
+// number is a field that is a decimal.
+type number struct {
+	field string
+	of    *Decimal
+}
+
+func (c *check) exact(numbers ...number) {
+	for _, n := range numbers {
+		if !n.of.exact() && c.err == nil {
+			c.err = inexact(TypeOf(c.m), n.field, n.of)
+		}
+	}
+}
+
+// numbers checks that every decimal of a record has an exponent that decimals may have.
+func (c *check) numbers(m Message) {
+	switch m := m.(type) {
+	case *Quote:
+		c.exact(number{"bid_price", m.BidPrice}, number{"bid_quantity", m.BidQuantity}, number{"ask_price", m.AskPrice}, number{"ask_quantity", m.AskQuantity})
+	case *BookSnapshot:
+		for _, side := range [2][]*Level{m.Bids, m.Asks} {
+			for _, l := range side {
+				if !l.GetPrice().exact() || !l.GetQuantity().exact() {
+					c.exact(number{"levels.price", l.GetPrice()}, number{"levels.quantity", l.GetQuantity()})
+				}
+			}
+		}
+		for _, b := range m.Bands {
+			c.exact(number{"bands.bid_quantity", b.GetBidQuantity()}, number{"bands.ask_quantity", b.GetAskQuantity()})
+		}
+	case *Bar:
+		c.exact(
+			number{"open", m.Open}, number{"high", m.High}, number{"low", m.Low}, number{"close", m.Close}, number{"volume", m.Volume},
+			number{"buy_volume", m.BuyVolume}, number{"turnover", m.Turnover},
+		)
+	case *Funding:
+		c.exact(number{"rate", m.Rate}, number{"cap", m.Cap})
+	case *OpenInterest:
+		c.exact(number{"quantity", m.Quantity}, number{"multiplier", m.Multiplier})
+	case *Liquidation:
+		c.exact(number{"limit_price", m.LimitPrice}, number{"price", m.Price}, number{"quantity", m.Quantity})
+	case *Mark:
+		c.exact(number{"mark_price", m.MarkPrice}, number{"index_price", m.IndexPrice}, number{"settle_price", m.SettlePrice})
+	case *OptionQuote:
+		c.exact(
+			number{"strike", m.Strike}, number{"bid_price", m.BidPrice}, number{"ask_price", m.AskPrice}, number{"mark_price", m.MarkPrice},
+			number{"underlying_price", m.UnderlyingPrice}, number{"open_interest", m.OpenInterest}, number{"volume", m.Volume},
+		)
+	case *Transfer:
+		c.exact(
+			number{"amount", m.Amount}, number{"usd_value", m.UsdValue}, number{"usd_volume_24h", m.UsdVolume_24H}, number{"gross_amount", m.GrossAmount},
+		)
+	case *Earnings:
+		c.exact(
+			number{"eps_actual", m.EpsActual}, number{"eps_estimate", m.EpsEstimate}, number{"revenue_actual", m.RevenueActual},
+			number{"revenue_estimate", m.RevenueEstimate}, number{"estimate_sd", m.EstimateSd}, number{"price", m.Price},
+		)
+	case *FundamentalFact:
+		c.exact(number{"value", m.Value})
+	case *MacroObservation:
+		c.exact(number{"value", m.Value})
+	}
 }
 
 func (c *check) quote(q *Quote) {
