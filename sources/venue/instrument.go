@@ -34,7 +34,8 @@ type instrument struct {
 	quotePrint  uint64
 	quotes      stamps
 	quoteAt     schemas.Time
-	quoted      [4]Number // price and quantity of bid and offer
+	quoteHeard  schemas.Time // receipt of the last one
+	quoted      [4]Number    // price and quantity of bid and offer
 	ticker      ticker
 	reached     map[string]*stamps // by channel: streams without ids
 	liquidation feed.Recent
@@ -116,20 +117,23 @@ func (m *Machine) trade(in *instrument, e *Event, f capture.Frame) (fresh bool, 
 		m.core.Unknown("second trade stream", f.Data)
 		return false, nil
 	}
-	var isNew bool
+	var isNew, anew bool
 	var missing uint64
 	named := len(e.ID) > 0 && (e.Number == 0 || !m.spec.Contiguous) // the text alone tells trades apart
 	if named {
 		isNew = in.tradeTexts.Add(e.ID)
-	} else {
-		isNew, missing = in.tradeIDs.Add(e.Number)
+	} else if isNew, missing = in.tradeIDs.Add(e.Number); !isNew && e.At.Sub(s.Event()) >= anewAfter {
+		// A trade that came before is not so much later than all that came: the venue numbers anew.
+		in.tradeIDs = feed.Window{}
+		isNew, _ = in.tradeIDs.Add(e.Number)
+		anew = true
 	}
 	if !isNew {
 		m.core.Duplicate(s)
 		return false, nil
 	}
-	if missing > 0 && m.spec.Contiguous {
-		loss := feed.Loss{Cause: "sequence", From: s.Event(), To: e.At, Missing: missing, Counted: true}
+	if (missing > 0 || anew) && m.spec.Contiguous {
+		loss := feed.Loss{Cause: "sequence", From: s.Event(), To: e.At, Missing: missing, Counted: !anew}
 		if in.cut != "" {
 			loss.Cause = in.cut
 		}
@@ -183,11 +187,16 @@ func (m *Machine) heartbeat(in *instrument, e *Event, f capture.Frame) error {
 	return m.core.Gap(schemas.MarketTrades, s, "trades", in.symbol, f.Conn, loss)
 }
 
-// fresher says that a quote is new: by its number, else by its time and what it says, else by what it says alone.
-func (in *instrument) fresher(e *Event, values [4]Number, conn string, digest uint64) bool {
+// anewAfter is how long no record with a higher number may have come before one with a lower number counts: then the venue numbers
+// anew. Until then it is an old one, of the other session of a renewal.
+const anewAfter = 10 * time.Second
+
+// fresher says that a quote is new: by its number, else by its time and what it says, else by what it says alone. received is its
+// receipt.
+func (in *instrument) fresher(e *Event, values [4]Number, conn string, received schemas.Time, digest uint64) bool {
 	switch {
 	case e.Last != 0:
-		return e.Last > in.quoteID
+		return e.Last > in.quoteID || (e.Last < in.quoteID && received.Sub(in.quoteHeard) >= anewAfter)
 	case e.At != 0:
 		return in.quotes.fresh(conn, e.At, digest) && (e.At != in.quoteAt || values != in.quoted)
 	}
@@ -201,11 +210,11 @@ func (m *Machine) quote(in *instrument, e *Event, f capture.Frame, digest uint64
 		at = m.core.Clock.Estimate(f.At)
 	}
 	values := [...]Number{e.Price, e.Quantity, e.AskPrice, e.AskQuantity}
-	if !in.fresher(e, values, f.Conn, digest) {
+	if !in.fresher(e, values, f.Conn, f.At, digest) {
 		m.core.Duplicate(s)
 		return false, nil
 	}
-	in.quoteID, in.quotePrint, in.quoteAt, in.quoted = e.Last, digest, at, values
+	in.quoteID, in.quotePrint, in.quoteAt, in.quoteHeard, in.quoted = e.Last, digest, at, f.At, values
 	s.Record(f.At, at, timed)
 	q := m.out.quote
 	q.BidQuantity, q.AskQuantity = nil, nil

@@ -122,6 +122,9 @@ func (s *bookSync) proof() schemas.SequenceKind {
 // update takes a change of the book; digest is that of the message.
 func (s *bookSync) update(e *Event, digest uint64) outcome {
 	if s.seen(e, digest) {
+		if s.numberedAnew(e) {
+			return s.begin(e)
+		}
 		s.stats.Known++
 		return known
 	}
@@ -169,6 +172,24 @@ func (s *bookSync) seen(e *Event, digest uint64) bool {
 	case ChainStep, ChainRange, ChainOverlap:
 	}
 	return e.Last <= s.heard
+}
+
+// numberedAnew says of a message with a number that was passed that it is none that came before: it is much later than all of them.
+// A little later it may be, where the venue stamps what it sends on two sessions one by one.
+func (s *bookSync) numberedAnew(e *Event) bool {
+	return s.chain() != ChainNone && e.At.Sub(s.at) >= anewAfter
+}
+
+// begin gives up a book whose numbers begin anew with a message.
+func (s *bookSync) begin(e *Event) outcome {
+	out := kept
+	if s.state != buffering {
+		s.stats.Lost++
+		out = lost
+	}
+	s.invalidate()
+	s.heard = e.Last
+	return out
 }
 
 // step judges an update against the book and applies it if it follows.
@@ -266,7 +287,7 @@ func (s *bookSync) answer(e *Event) outcome {
 		return s.broken(corrupt)
 	}
 	s.book.Cut(e.Depth)
-	s.last, s.at, s.state = e.Last, e.At, overlapping
+	s.last, s.at, s.state = e.Last, max(s.at, e.At), overlapping
 	s.stats.Snapshots++
 	buffered := s.buffer
 	s.buffer, s.levels = nil, 0
