@@ -27,8 +27,8 @@ func (m *Machine) answer(f capture.Frame) error {
 // unanswered asks again for the book whose answer could not be read.
 func (m *Machine) unanswered(f capture.Frame) {
 	for _, in := range m.order {
-		if in.wanted && m.spec.Recover != nil && m.spec.Recover(in.venueSymbol).Get == f.URL {
-			in.wanted = false
+		if in.request.wanted && m.spec.Recover != nil && m.spec.Recover(in.venueSymbol).Get == f.URL {
+			in.request.done()
 			m.recover(in)
 		}
 	}

@@ -30,7 +30,8 @@ func (m *Machine) book(in *instrument, e *Event, f capture.Frame, place int) (fr
 		out = m.inherit(in, e, f.Conn, digest)
 	case e.Kind == BookSnapshot:
 		if out = in.sync.snapshot(e, digest); out != known {
-			in.source, in.wanted, in.resync = f.Conn, false, true
+			in.source, in.resync = f.Conn, true
+			in.request.done()
 		}
 	default:
 		out = in.sync.update(e, digest)
@@ -68,17 +69,17 @@ func (m *Machine) waiting(in *instrument, f capture.Frame, overflow bool) {
 	switch {
 	case m.spec.Books.Asked:
 		if overflow {
-			in.wanted = false // the answer that is awaited would be too old by now
+			in.request.done() // the answer that is awaited would be too old by now
 		}
 		m.recover(in)
-	case !in.wanted:
-		in.wanted, in.asked = true, f.At
+	case !in.request.wanted:
+		in.request.expect(f.At)
 	}
 }
 
 // bookAnswer takes the snapshot that was asked for.
 func (m *Machine) bookAnswer(in *instrument, e *Event, f capture.Frame) error {
-	in.wanted = false
+	in.request.done()
 	if in.anew != nil {
 		m.renewed(in, in.anew.answer(e))
 		return nil
@@ -123,9 +124,22 @@ func (m *Machine) lostBook(in *instrument, s *feed.Stream, conn string, l feed.L
 
 // recover asks for a snapshot unless one is on its way.
 func (m *Machine) recover(in *instrument) {
-	if !in.wanted {
-		in.wanted, in.asked = true, m.core.Clock.Now()
+	if !in.request.wanted && in.request.want(m.core.Clock.Now()) {
 		m.hands.Recover(feed.Slot(in.conn), in.venueSymbol)
+	}
+}
+
+// askAgain asks for the snapshots whose time has come, and again for those in the stream that did not come.
+func (m *Machine) askAgain(at schemas.Time) {
+	for _, in := range m.order {
+		switch r := &in.request; {
+		case r.later && at >= r.due:
+			r.send(at)
+			m.hands.Recover(feed.Slot(in.conn), in.venueSymbol)
+		case !m.spec.Books.Asked && r.wanted && !r.later && at.Sub(r.sent) >= again:
+			r.done()
+			m.recover(in)
+		}
 	}
 }
 
@@ -147,7 +161,10 @@ func (m *Machine) lost(in *instrument, s *feed.Stream, conn, cause string) error
 			return m.lostBook(in, s, conn, l)
 		}
 		in.sync.restart()
-		in.dirty, in.updates, in.heir, in.anew, in.wanted = false, 0, nil, nil, m.spec.Books.Asked && in.wanted
+		in.dirty, in.updates, in.heir, in.anew = false, 0, nil, nil
+		if !m.spec.Books.Asked {
+			in.request.done()
+		}
 		if !valid {
 			return nil
 		}

@@ -45,9 +45,8 @@ type instrument struct {
 	alone   schemas.Time // receipt clock of that end
 	heir    *heir        // the same book by the next session, until that has come as far
 	anew    *bookSync    // the same book by the next snapshot, until that has come as far
-	wanted  bool         // a snapshot is on its way
-	asked   schemas.Time // receipt clock of the request
-	resync  bool         // the next book published is the first since a snapshot
+	request request
+	resync  bool // the next book published is the first since a snapshot
 	dirty   bool
 	timed   bool // the last change had a time of its own
 	updates uint32

@@ -381,9 +381,6 @@ func (m *Machine) closed(f capture.Frame) error {
 	})
 }
 
-// again is how long a request for a snapshot may stay without an answer.
-const again = 10 * time.Second
-
 // Advance publishes the books that changed, asks again for snapshots that did not come, and makes a Tick if it is time.
 func (m *Machine) Advance(at schemas.Time) error {
 	m.core.Clock.Advance(at)
@@ -393,13 +390,8 @@ func (m *Machine) Advance(at schemas.Time) error {
 			return err
 		}
 	}
-	if !m.spec.Books.Asked && at.Floor(time.Second) == at {
-		for _, in := range m.order {
-			if in.wanted && at.Sub(in.asked) >= again {
-				in.wanted = false
-				m.recover(in)
-			}
-		}
+	if at.Floor(time.Second) == at {
+		m.askAgain(at)
 	}
 	m.settle(at)
 	m.refresh(at)

@@ -21,7 +21,7 @@ func (m *Machine) refresh(at schemas.Time) {
 		if in.anew != nil {
 			return
 		}
-		if next == nil && in.sync.state == synced && !in.wanted && at.Sub(in.asked) >= refreshEvery && in.sync.book.Short() {
+		if next == nil && in.sync.state == synced && !in.request.wanted && at.Sub(in.request.sent) >= refreshEvery && in.sync.book.Short() {
 			next = in
 		}
 	}
@@ -37,7 +37,8 @@ func (m *Machine) refresh(at schemas.Time) {
 func (m *Machine) renewed(in *instrument, out outcome) {
 	switch next := in.anew; {
 	case out == lost, out == corrupt, out == mismatch, next.stats.Overflows > 0:
-		in.anew, in.wanted = nil, false
+		in.anew = nil
+		in.request.done()
 	case out == refetch:
 		m.recover(in)
 	case next.state == synced && next.last == in.sync.last:

@@ -35,7 +35,7 @@ func (m *Machine) inherit(in *instrument, e *Event, conn string, digest uint64) 
 			h = &heir{conn, bookSync{rules: in.sync.rules}}
 			in.heir = h
 		}
-		in.wanted = false
+		in.request.done()
 		out = h.sync.snapshot(e, digest)
 	case e.Kind == BookUpdate && h != nil && h.conn == conn:
 		out = h.sync.update(e, digest)
