@@ -120,6 +120,10 @@ func (e *earningsAnomaly) earnings(rec schemas.Record, m *schemas.Earnings, emit
 	if m.Basis == schemas.EarningsBasis_EARNINGS_BASIS_STREET {
 		q = &e.bases[1]
 	}
+	if old := q.evicts(next.period); old != nil && old.running {
+		old.running = false
+		e.expire(old, q, max(rec.Time, e.now), noteForgotten, emit)
+	}
 	a, fresh := q.find(next.period)
 	switch {
 	case a == nil:
@@ -211,7 +215,7 @@ func (e *earningsAnomaly) OnTime(now schemas.Time, emit processor.Emit) {
 		for k := range q.list[:q.n] {
 			if a := &q.list[k]; a.running && now.Sub(a.at) >= e.cfg.OpenFor.D() {
 				a.running = false
-				e.expire(a, q, now, emit)
+				e.expire(a, q, now, noteExpired, emit)
 			}
 		}
 	}

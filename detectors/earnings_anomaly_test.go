@@ -134,3 +134,44 @@ func TestQuartersKeepTheNewest(t *testing.T) {
 		}
 	}
 }
+
+// A restatement of two years and a new quarter within three days: the announcement that makes room for the new one ends its event.
+func TestRestatementsAreResolved(t *testing.T) {
+	b := newBench(t, "earnings_anomaly", "ACME", `{}`)
+	at := t0
+	say := func(quarter int, actual int64, correction bool) {
+		b.to(at)
+		b.record(&schemas.Earnings{
+			Meta:      &schemas.Meta{Source: "x", Venue: "us", Symbol: "ACME", Id: fmt.Sprint(quarter, actual), EventTime: int64(at)},
+			PeriodEnd: t0.Add(time.Duration(quarter*90-100) * 24 * time.Hour).UTC().Format(time.DateOnly), Basis: schemas.EarningsBasis_EARNINGS_BASIS_STREET,
+			EpsActual: schemas.NewDecimal(actual, -2), EpsEstimate: schemas.NewDecimal(100, -2), Correction: correction,
+		})
+	}
+	for quarter := range remembered + 1 {
+		at = at.Add(90 * 24 * time.Hour)
+		say(quarter, 101, false)
+	}
+	at = at.Add(90 * 24 * time.Hour)
+	for quarter := range remembered + 1 {
+		say(quarter, 50, true)
+	}
+	at = at.Add(time.Hour)
+	say(remembered+1, 40, false)
+	b.to(at.Add(100 * 24 * time.Hour))
+	open, opened := map[string]string{}, 0
+	for _, e := range b.events {
+		switch e.Status {
+		case schemas.Open:
+			open[e.DedupKey] = e.Description
+			opened++
+		case schemas.Resolved:
+			delete(open, e.DedupKey)
+		}
+	}
+	if opened != remembered+2 {
+		t.Errorf("%d events opened: want %d", opened, remembered+2)
+	}
+	for _, text := range open {
+		t.Errorf("never resolved: %s", text)
+	}
+}

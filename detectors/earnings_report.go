@@ -51,11 +51,21 @@ func (e *earningsAnomaly) report(a *announcement, q *quarters, m *schemas.Earnin
 	e.publish(a, q, ev, a.at, status, text, emit)
 }
 
-// expire ends an event that has been open long enough.
-func (e *earningsAnomaly) expire(a *announcement, q *quarters, now schemas.Time, emit processor.Emit) {
+// Why an event ends that nothing corrects: it has been open long enough, or its announcement makes room for a later one.
+const (
+	noteExpired   = "expired"
+	noteForgotten = "forgotten"
+)
+
+// expire ends an event that has been open long enough, or whose announcement is forgotten.
+func (e *earningsAnomaly) expire(a *announcement, q *quarters, now schemas.Time, why string, emit processor.Emit) {
 	ev := e.explain(a, q, q.score(a))
-	ev.Notes = append(ev.Notes, "expired")
-	e.publish(a, q, ev, now, schemas.Resolved, e.key.Symbol+" reported "+number(e.cfg.OpenFor.D().Hours(), 4)+" hours ago: the event ends.", emit)
+	ev.Notes = append(ev.Notes, why)
+	text := e.key.Symbol + " reported " + number(e.cfg.OpenFor.D().Hours(), 4) + " hours ago: the event ends."
+	if why == noteForgotten {
+		text = e.key.Symbol + " has reported " + strconv.Itoa(remembered+1) + " periods since: the event ends."
+	}
+	e.publish(a, q, ev, now, schemas.Resolved, text, emit)
 }
 
 func (e *earningsAnomaly) publish(a *announcement, q *quarters, ev *schemas.Evidence, at schemas.Time, status, text string, emit processor.Emit) {

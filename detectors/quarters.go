@@ -68,6 +68,14 @@ type quarters struct {
 	list [remembered + 1]announcement
 }
 
+// evicts returns the announcement that find would forget for one of a period, nil for none.
+func (q *quarters) evicts(period int32) *announcement {
+	if q.n < len(q.list) || period < q.list[0].period || slices.ContainsFunc(q.list[:], func(a announcement) bool { return a.period == period }) {
+		return nil
+	}
+	return &q.list[0]
+}
+
 // find returns the announcement of a period, a fresh one when there was none; nil when it is older than all that is remembered.
 func (q *quarters) find(period int32) (a *announcement, fresh bool) {
 	i, found := slices.BinarySearchFunc(q.list[:q.n], period, func(a announcement, p int32) int { return int(a.period) - int(p) })
