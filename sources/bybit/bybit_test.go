@@ -82,6 +82,25 @@ func TestRecordingGivesKnownCounts(t *testing.T) {
 	}
 }
 
+// Liquidations have no ids: those of one message that are alike are as many as there are, and the message that comes twice, while a
+// connection is renewed, is one.
+func TestLiquidationsThatAreAlike(t *testing.T) {
+	at := schemas.Time(1739502303210) * 1_000_000
+	one, other := `{"T":1739502302929,"s":"ROSEUSDT","S":"Buy","v":"20000","p":"0.04499"}`, `{"T":1739502302929,"s":"ROSEUSDT","S":"Buy","v":"100","p":"0.04499"}`
+	f := capture.Frame{
+		Kind: capture.Receive, Conn: "a/1", At: at,
+		Data: []byte(`{"topic":"allLiquidation.ROSEUSDT","type":"snapshot","ts":1739502303204,"data":[` + one + `,` + other + `,` + one + `]}`),
+	}
+	_, out := venuetest.Fed(t, spec(Linear), []capture.Frame{{Kind: capture.Connect, Conn: "a/1", At: at, URL: address + Linear}, f, f})
+	var got []string
+	for _, l := range sourcetest.Of[*schemas.Liquidation](out) {
+		got = append(got, l.Quantity.Text())
+	}
+	if !slices.Equal(got, []string{"20000", "100", "20000"}) {
+		t.Errorf("quantities %q, want those of three liquidations", got)
+	}
+}
+
 func TestLaws(t *testing.T) {
 	for _, market := range []string{Linear, Spot} {
 		venuetest.Laws(t, venuetest.Recording{File: file, Spec: spec(market)})

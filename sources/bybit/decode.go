@@ -214,7 +214,8 @@ func (d *decoder) ticker(v, data *fastjson.Value, sent schemas.Time) (err error)
 	return nil
 }
 
-// liquidation decodes one forced close. S is the side of the position, and p the price at which it was bankrupt.
+// liquidation decodes one forced close. S is the side of the position, and p the price at which it was bankrupt. They have no ids:
+// those of a message that are alike are numbered.
 func (d *decoder) liquidation(e *venue.Event, v *fastjson.Value, sent schemas.Time) (err error) {
 	e.Kind, e.Sent = venue.Liquidation, sent
 	if e.Symbol, err = venue.Text(v, "s"); err != nil {
@@ -234,6 +235,12 @@ func (d *decoder) liquidation(e *venue.Event, v *fastjson.Value, sent schemas.Ti
 	e.Side = schemas.Side_SIDE_BUY
 	if position == schemas.Side_SIDE_BUY {
 		e.Side = schemas.Side_SIDE_SELL
+	}
+	all := d.batch.Events()
+	for i := range all[:len(all)-1] {
+		if o := &all[i]; o.At == e.At && o.Side == e.Side && o.Price == e.Price && o.Quantity == e.Quantity && bytes.Equal(o.Symbol, e.Symbol) {
+			e.Number++
+		}
 	}
 	return err
 }

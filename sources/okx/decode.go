@@ -213,7 +213,7 @@ func (d *decoder) liquidations(first *venue.Event, row *fastjson.Value) error {
 		if i > 0 {
 			e = d.batch.Next(venue.Unknown)
 		}
-		e.Kind, e.Partial, e.Symbol = venue.Liquidation, true, symbol
+		e.Kind, e.Partial, e.Wide, e.Symbol = venue.Liquidation, true, true, symbol
 		if e.At, err = venue.Millis(detail, "ts"); err != nil {
 			return err
 		}

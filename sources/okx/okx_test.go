@@ -92,6 +92,38 @@ func TestContractsAreConverted(t *testing.T) {
 	}
 }
 
+// Liquidations are subscribed to by the type of instrument: those of instruments that are not followed are passed over, not counted as
+// messages that nobody knows. Both sides of a hedge that is closed at one time are two.
+func TestLiquidations(t *testing.T) {
+	c := Defaults()
+	s, err := c.Spec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &sourcetest.Memory{}
+	m, err := venue.NewMachine(s, c.Config, out, sources.NewMetrics(nil), nil, venue.Hands{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := schemas.Time(1692266434020) * 1_000_000
+	of := func(instrument, details string) capture.Frame {
+		return capture.Frame{Kind: capture.Receive, Conn: "a/1", At: at, Data: []byte(`{"arg":{"channel":"liquidation-orders","instType":"SWAP"},"data":[{"details":[` + details + `],"instId":"` + instrument + `","instType":"SWAP"}]}`)}
+	}
+	long, short := `{"bkPx":"29000.1","posSide":"long","side":"sell","sz":"13","ts":"1692266434010"}`, `{"bkPx":"29000.1","posSide":"short","side":"buy","sz":"13","ts":"1692266434010"}`
+	venuetest.Run(t, m, []capture.Frame{
+		{Kind: capture.Connect, Conn: "a/1", At: at, URL: streamAddress},
+		{Kind: capture.HTTP, Conn: "http", At: at, URL: s.Gets[0].URL, Data: []byte(`{"code":"0","data":[{"instId":"BTC-USDT-SWAP","instType":"SWAP","ctVal":"0.01","ctType":"linear"}]}`)},
+		of("BTC-USDT-SWAP", long+","+short), of("BTC-USDT-SWAP", long), of("IOST-USDT-SWAP", long),
+	})
+	forced := sourcetest.Of[*schemas.Liquidation](out)
+	if len(forced) != 2 || forced[0].PositionSide != schemas.Side_SIDE_BUY || forced[1].PositionSide != schemas.Side_SIDE_SELL {
+		t.Errorf("liquidations %v, want one of a long and one of a short", forced)
+	}
+	if unknown, rejected := m.Core().Counts(); unknown != 0 || rejected != 0 {
+		t.Errorf("%d messages unknown, %d rejected, want none", unknown, rejected)
+	}
+}
+
 func TestLaws(t *testing.T) { venuetest.Laws(t, venuetest.Recording{File: file, Spec: spec()}) }
 
 // One wrong digit in any update of a book is caught on that very message: one Gap, one request for a snapshot, and the other
@@ -247,7 +279,7 @@ func TestDecode(t *testing.T) {
 		{
 			"a long is liquidated by a sale",
 			`{"arg":{"channel":"liquidation-orders","instType":"SWAP"},"data":[{"details":[{"bkLoss":"0","bkPx":"0.007831","ccy":"","posSide":"long","side":"sell","sz":"13","ts":"1692266434010"}],"instFamily":"IOST-USDT","instId":"IOST-USDT-SWAP","instType":"SWAP","uly":"IOST-USDT"}]}`,
-			venue.Event{Kind: venue.Liquidation, Partial: true, Symbol: []byte("IOST-USDT-SWAP"), At: 1692266434010 * ms, Price: n("0.007831"), Quantity: n("13"), Side: schemas.Side_SIDE_SELL},
+			venue.Event{Kind: venue.Liquidation, Partial: true, Wide: true, Symbol: []byte("IOST-USDT-SWAP"), At: 1692266434010 * ms, Price: n("0.007831"), Quantity: n("13"), Side: schemas.Side_SIDE_SELL},
 		},
 		{
 			"open interest in coins",

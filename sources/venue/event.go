@@ -80,6 +80,8 @@ type Event struct {
 	LimitPrice Optional
 	// Partial marks a feed that drops some: an "at least".
 	Partial bool
+	// Wide marks a subscription to all instruments of a type: one that is not followed is passed over.
+	Wide bool
 
 	// Bids and Asks are levels; quantity zero removes one. Depth, when set, is how many a side the subscription keeps or, of a
 	// BookAnswer, how many it has at most: beyond them the venue's book goes on.

@@ -329,12 +329,8 @@ func (t *ticker) merge(e *Event) {
 func (m *Machine) liquidate(in *instrument, e *Event, f capture.Frame) (fresh bool, err error) {
 	s := in.stream(m.core.Health, Liquidations, f.Conn)
 	id := e.ID
-	if len(id) == 0 {
-		id = strconv.AppendInt(nil, int64(e.At), 10)
-		if !e.Partial {
-			// Complete feeds have several at one time: what they are and the place in the message tell them apart.
-			id = fmt.Appendf(id, "/%d/%s/%s/%d", e.Side, e.Price.Decimal().Text(), e.Quantity.Decimal().Text(), e.Number)
-		}
+	if len(id) == 0 { // there may be several at one time: what they are, and their number, tell them apart
+		id = fmt.Appendf(nil, "%d/%d/%s/%s/%d", e.At, e.Side, e.Price.Decimal().Text(), e.Quantity.Decimal().Text(), e.Number)
 	}
 	if !in.liquidation.Add(id) {
 		m.core.Duplicate(s)

@@ -257,7 +257,7 @@ func (m *Machine) event(e *Event, i int, f capture.Frame) error {
 	}
 	in := m.instrument(e.Symbol)
 	if in == nil {
-		if f.Kind == capture.Receive {
+		if f.Kind == capture.Receive && !e.Wide {
 			m.core.Unknown("symbol", f.Data)
 		}
 		return nil
