@@ -3,6 +3,8 @@ package book
 import (
 	"math"
 	"math/bits"
+
+	"github.com/tapewatch/tapewatch/schemas"
 )
 
 // A Band is what stands within a distance of the mid price.
@@ -59,7 +61,11 @@ func (e bound) covers(side []entry, limit, sign int64) bool {
 }
 
 // MaxBasisPoints is the widest band: half of the mid price.
-const MaxBasisPoints = 5000
+const MaxBasisPoints = schemas.MaxBandBasisPoints
+
+// DefaultBands are the distances from the mid price, in basis points, within which books state their depth unless they are told
+// others.
+func DefaultBands() []int { return []int{10, 20, 50, 100, 200} }
 
 // Bands appends the depth within each distance of the mid price to dst: basis points, ascending, at most MaxBasisPoints. A price at the
 // limit itself counts. One walk from the best prices outwards serves all of them. convert, unless nil, is what a level's quantity stands

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources/book"
 )
 
 const (
@@ -12,9 +13,6 @@ const (
 	// reach is how far from the mid the last level lies, as a fraction: beyond the 1 % that depth is judged within.
 	reach = 0.013
 )
-
-// bandWidths are the distances within which a book states its depth, in basis points of the mid: those of the venues' connectors.
-var bandWidths = [...]uint32{10, 20, 50, 100, 200}
 
 // books makes the snapshots of the first venue. Instruments take turns, so that they do not all come in one second.
 type books struct {
@@ -39,9 +37,9 @@ func newBooks(m *Market) *books {
 	}
 	b.out = schemas.BookSnapshot{Meta: m.flowMeta(), Depth: uint32(m.cfg.BookLevels)}
 	b.out.Meta.SequenceKind = schemas.SequenceKind_SEQUENCE_KIND_NONE
-	for _, width := range bandWidths {
+	for _, width := range book.DefaultBands() {
 		b.out.Bands = append(b.out.Bands, &schemas.DepthBand{
-			BasisPoints: width, BidQuantity: schemas.NewDecimal(0, quantityExponent), AskQuantity: schemas.NewDecimal(0, quantityExponent),
+			BasisPoints: uint32(width), BidQuantity: schemas.NewDecimal(0, quantityExponent), AskQuantity: schemas.NewDecimal(0, quantityExponent),
 		})
 	}
 	b.bands = b.out.Bands

@@ -37,7 +37,7 @@ type Config struct {
 // Defaults of every connector; symbols and channels are the venue's.
 func Defaults(symbols, channels []string) Config {
 	return Config{
-		Symbols: symbols, Channels: channels, BookDepth: 20, BookBands: []int{10, 20, 50, 100, 200}, BookInterval: 100 * time.Millisecond, StreamsPerConn: 200, RequestsPerMinute: 60,
+		Symbols: symbols, Channels: channels, BookDepth: 20, BookBands: book.DefaultBands(), BookInterval: 100 * time.Millisecond, StreamsPerConn: 200, RequestsPerMinute: 60,
 		Silence: time.Minute, MaxAge: 23 * time.Hour, BackoffMax: time.Minute, TickDelay: 250 * time.Millisecond, CaptureEvery: time.Hour,
 	}
 }
