@@ -234,3 +234,27 @@ func TestRecorderRotates(t *testing.T) {
 		t.Errorf("error %v, want one that says that a folder holds one source", err)
 	}
 }
+
+// Sources whose names begin alike are two, and a folder's name is no pattern.
+func TestFolderOfSourcesThatBeginAlike(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "captures [old]")
+	record := func(source string) {
+		rec, err := Record(dir, source, DefaultRotation(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(rec.Write(Frame{Kind: Receive, Conn: "a/1", At: 1_700_000_000_000_000_000, Data: []byte("{}")}), rec.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record("binance-eu")
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Close()
+	record("binance-us")
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "binance-eu and binance-us") {
+		t.Errorf("error %v, want one that names both sources", err)
+	}
+}

@@ -54,13 +54,22 @@ func Open(path string) (*Reader, error) {
 	if !info.IsDir() {
 		return open(path)
 	}
-	files, err := filepath.Glob(filepath.Join(path, "*.jsonl.zst"))
-	if err != nil || len(files) == 0 {
+	entries, err := os.ReadDir(path) // by name
+	if err != nil {
+		return nil, fmt.Errorf("opening capture: %w", err)
+	}
+	var files []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".jsonl.zst") {
+			files = append(files, filepath.Join(path, e.Name()))
+		}
+	}
+	if len(files) == 0 {
 		return nil, fmt.Errorf("opening capture: folder %s has no *.jsonl.zst", path)
 	}
-	source, _, _ := strings.Cut(filepath.Base(files[0]), "-")
+	source := sourceOf(files[0])
 	for _, f := range files {
-		if other, _, _ := strings.Cut(filepath.Base(f), "-"); other != source {
+		if other := sourceOf(f); other != source {
 			return nil, fmt.Errorf("opening capture: folder %s holds %s and %s: it must hold the files of one source", path, source, other)
 		}
 	}
@@ -70,6 +79,15 @@ func Open(path string) (*Reader, error) {
 	}
 	r.rest = files[1:]
 	return r, nil
+}
+
+// sourceOf is whose recording a file SOURCE-TIME.jsonl.zst is; names of sources may have dashes.
+func sourceOf(path string) string {
+	name := strings.TrimSuffix(filepath.Base(path), ".jsonl.zst")
+	if i := strings.LastIndexByte(name, '-'); i >= 0 {
+		name = name[:i]
+	}
+	return name
 }
 
 func open(path string) (*Reader, error) {
