@@ -7,6 +7,7 @@ package binance
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tapewatch/tapewatch/sources/venue"
@@ -26,6 +27,9 @@ type Config struct {
 	SnapshotLevels int           `koanf:"snapshot_levels" doc:"Levels of a depth snapshot: 100, 500, 1000, and on spot 5000. Spot counts 1000 as 50 and 5000 as 250 of the 6000 that an address has a minute: with 5000, requests_per_minute must be below 24."`
 	InterestEvery  time.Duration `koanf:"open_interest_every" doc:"How often open interest is asked for, which no stream carries; usdm with channel open_interest."`
 }
+
+// futuresLevels are the limits of a depth snapshot that the futures market takes; it refuses any other.
+var futuresLevels = []int{5, 10, 20, 50, 100, 500, 1000}
 
 // Defaults reads BTC and ETH of the spot market.
 func Defaults() Config {
@@ -51,8 +55,11 @@ func (c Config) Validate() error {
 	if c.Trades != "" && c.Trades != "trade" && c.Trades != "aggTrade" {
 		return fmt.Errorf("binance.trades is %q: it must be trade or aggTrade", c.Trades)
 	}
-	if c.SnapshotLevels < 5 || c.SnapshotLevels > 5000 {
-		return fmt.Errorf("binance.snapshot_levels is %d: it must lie between 5 and 5000", c.SnapshotLevels)
+	if c.Market == Spot && (c.SnapshotLevels < 5 || c.SnapshotLevels > mostLevels) {
+		return fmt.Errorf("binance.snapshot_levels is %d: it must lie between 5 and %d", c.SnapshotLevels, mostLevels)
+	}
+	if c.Market == USDM && !slices.Contains(futuresLevels, c.SnapshotLevels) {
+		return fmt.Errorf("binance.snapshot_levels is %d: it must be one of %v on the futures market", c.SnapshotLevels, futuresLevels)
 	}
 	if c.InterestEvery < time.Second || c.InterestEvery > time.Hour {
 		return fmt.Errorf("binance.open_interest_every is %v: it must lie between 1s and 1h", c.InterestEvery)

@@ -201,6 +201,11 @@ func TestConfigErrors(t *testing.T) {
 		"binance.book_depth":  func(c *Config) { c.BookDepth = 0 },
 		"binance.max_age":     func(c *Config) { c.MaxAge = 48 * time.Hour },
 		"binance.speed is -1": func(c *Config) { c.Speed = -1 },
+		"it must be one of [5 10 20 50 100 500 1000]": func(c *Config) {
+			*c = FuturesDefaults()
+			c.SnapshotLevels = 5000
+		},
+		"between 5 and 5000": func(c *Config) { c.SnapshotLevels = 5001 },
 	} {
 		c := Defaults()
 		change(&c)
