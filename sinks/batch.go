@@ -6,6 +6,8 @@ import (
 	"maps"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -21,6 +23,8 @@ type Entry struct {
 	At        Partition
 	Offset    int64
 	Published time.Time
+
+	record *kgo.Record // as it was fetched, for a dead letter
 }
 
 // Batch is what one write takes: events in log order per partition, and the positions that move with them.

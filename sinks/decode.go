@@ -45,7 +45,7 @@ func (c *Consumer) decode(fetches kgo.Fetches) (Batch, []poisoned) {
 			case err != nil:
 				bad = append(bad, poisoned{r, err})
 			case e != nil:
-				b.Entries = append(b.Entries, Entry{Event: e, At: at, Offset: r.Offset, Published: r.Timestamp})
+				b.Entries = append(b.Entries, Entry{Event: e, At: at, Offset: r.Offset, Published: r.Timestamp, record: r})
 			default:
 				c.countLocked("tick", 1)
 			}
@@ -115,17 +115,7 @@ func (c *Consumer) bury(ctx context.Context, cl *kgo.Client, bad []poisoned) err
 
 // buryEntry dead-letters the one event of a batch that the system behind refused, then moves the position past it.
 func (c *Consumer) buryEntry(ctx context.Context, cl *kgo.Client, b Batch, cause error) error {
-	e := b.Entries[0]
-	var enc schemas.Encoder
-	value, err := enc.AppendValue(nil, schemas.Events, e.Event)
-	if err != nil {
-		return err
-	}
-	r := &kgo.Record{Topic: e.At.Topic, Partition: e.At.Number, Offset: e.Offset, Key: []byte(e.Event.GetKey()), Value: value}
-	for _, h := range enc.Headers(schemas.Events, e.Event) {
-		r.Headers = append(r.Headers, kgo.RecordHeader(h))
-	}
-	if err := c.bury(ctx, cl, []poisoned{{r, cause}}); err != nil {
+	if err := c.bury(ctx, cl, []poisoned{{b.Entries[0].record, cause}}); err != nil {
 		return err
 	}
 	return c.write(ctx, cl, Batch{From: b.From, Next: b.Next})
