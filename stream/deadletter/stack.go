@@ -10,10 +10,12 @@ var (
 	arguments = regexp.MustCompile(`\([^()]*0x[^()]*\)$`)
 	counters  = regexp.MustCompile(` \+0x[0-9a-f]+$`)
 	folders   = regexp.MustCompile(`^\t.*/`)
+	// engine is where a task calls a processor.
+	engine = regexp.MustCompile(`stream/processor\.\(\*Task\)\.(onRecord|onTime)\(`)
 )
 
 // stableStack keeps of a goroutine's trace what is the same in every run: the functions and lines between the panic and the
-// engine's guard. The goroutine's number, argument values, program counters, folders and whoever drove the
+// engine's call of the processor. The goroutine's number, argument values, program counters, folders and whoever drove the
 // engine are left out.
 func stableStack(stack []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(stack)), "\n")
@@ -29,7 +31,7 @@ func stableStack(stack []byte) string {
 	}
 	var out []string
 	for _, line := range lines[min(start, len(lines)):] {
-		if strings.Contains(line, "stream/processor.(*Task).guard(") || strings.HasPrefix(line, "created by ") {
+		if engine.MatchString(line) || strings.HasPrefix(line, "created by ") {
 			break
 		}
 		line = counters.ReplaceAllString(arguments.ReplaceAllString(line, "(...)"), "")
