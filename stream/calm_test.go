@@ -17,6 +17,11 @@ import (
 // them, and franz-go aborts.
 func TestACommitWaitsForTheTransactionBefore(t *testing.T) {
 	w := newWorld(t)
+	config := testConfig()
+	config.SnapshotInterval = time.Hour // the first transaction writes snapshots, the others nothing
+	w.load(chaos.Load{Records: 200})
+	r := w.start(stream.GroupOptions{Config: config, Bound: bind(t, `{"every":100000}`), Leave: true})
+	w.caughtUp()
 	const busy = 3
 	var asked, early atomic.Int32
 	w.fake.ControlKey(int16(kmsg.DescribeTransactions), func(req kmsg.Request) (kmsg.Response, error, bool) {
@@ -37,12 +42,33 @@ func TestACommitWaitsForTheTransactionBefore(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	w.load(chaos.Load{Records: 200})
-	r := w.start(stream.GroupOptions{Bound: bind(t, `{"every":100000}`), Leave: true})
+	w.load(chaos.Load{Records: 200, First: 200})
 	w.caughtUp()
-	r.end()
 	if asked.Load() <= busy || early.Load() > 0 {
 		t.Errorf("the broker was asked %d times, and %d commits came while it was busy", asked.Load(), early.Load())
+	}
+	r.end()
+}
+
+// A transaction that has produced anything asks nothing: its batches are tried again until the broker is done.
+func TestACommitThatHasProducedDoesNotAsk(t *testing.T) {
+	w := newWorld(t)
+	var asked, commits atomic.Int32
+	for key, n := range map[kmsg.Key]*atomic.Int32{kmsg.DescribeTransactions: &asked, kmsg.TxnOffsetCommit: &commits} {
+		w.fake.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
+			w.fake.KeepControl()
+			n.Add(1)
+			return nil, nil, false
+		})
+	}
+	config := testConfig()
+	config.SnapshotRecords = 1 // each writes a snapshot, and nothing else
+	r := w.start(stream.GroupOptions{Config: config, Bound: bind(t, `{"every":100000}`), Leave: true})
+	w.load(chaos.Load{Records: 200, Rate: 400})
+	w.caughtUp()
+	r.end()
+	if asked.Load() > 0 || commits.Load() < 5 {
+		t.Errorf("the broker was asked %d times for %d transactions that had produced", asked.Load(), commits.Load())
 	}
 }
 

@@ -41,12 +41,14 @@ func (s *session) end(ctx context.Context, promise *kgo.FirstErrPromise, began t
 			s.group.crash.reach(afterOutputs)
 		}
 	}
-	if failed == nil && !s.wrote && s.transact != nil {
+	if failed == nil && !s.produced && s.transact != nil {
 		s.calm(bounded)
 	}
+	s.produced = false
 	at := wallClock()
 	committed, err := s.finish(bounded, failed == nil)
-	m.end.Observe(wallClock().Sub(at).Seconds())
+	s.ended = wallClock()
+	m.end.Observe(s.ended.Sub(at).Seconds())
 	if err != nil {
 		m.transaction("failed", reasonOf(err))
 		return s.endError(err, began)
@@ -64,13 +66,19 @@ func (s *session) end(ctx context.Context, promise *kgo.FirstErrPromise, began t
 	return nil
 }
 
-// calm waits until the broker is done with the transaction before, where this one has no outputs. The commit of its offsets is then the
-// first that the broker hears of it, and while the markers of the last one are being written it is refused with
+// calmWithin is how long after an End the broker may still be at it: from then on a refusal and an abort are better than a group that
+// stands still.
+const calmWithin = 5 * time.Second
+
+// calm waits until the broker is done with the transaction before, where this one has produced nothing. The commit of its offsets is then
+// the first that the broker hears of it, and while the markers of the last one are being written it is refused with
 // CONCURRENT_TRANSACTIONS, which costs an abort and a restore; a batch is delayed and tried again instead. A broker that cannot be
-// asked is not waited for.
+// asked is not waited for. How long the markers take cannot be told from how long they took before (docs/proofs.md).
 func (s *session) calm(ctx context.Context) {
-	const limit = 5 * time.Second // then the refusal and the abort are better than a group that stands still
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	if wallClock().Sub(s.ended) > calmWithin {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, calmWithin)
 	defer cancel()
 	req := kmsg.NewPtrDescribeTransactionsRequest()
 	req.TransactionalIDs = []string{s.group.instanceID()}
@@ -256,6 +264,7 @@ func (s *session) snapshot(ctx context.Context, promise *kgo.FirstErrPromise, pi
 			size += len(r.Key) + len(r.Value)
 			s.client.Produce(ctx, r, promise.Promise())
 		}
+		s.produced = true
 		p.snapped, p.snappedAt, p.sinceSnap = began, p.next, 0
 		m := s.group.meter
 		m.m.snapshotBytes.WithLabelValues(m.name).Add(float64(size))

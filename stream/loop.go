@@ -148,6 +148,7 @@ func (s *session) process(fetches kgo.Fetches, promise *kgo.FirstErrPromise) (re
 	for _, p := range s.working {
 		recs, n := p.out.take()
 		emitted += n
+		s.produced = s.produced || len(recs) > 0
 		for _, r := range recs {
 			s.client.Produce(context.Background(), r, promise.Promise()) //nolint:forbidigo // End bounds it by Flush
 		}

@@ -36,8 +36,11 @@ type session struct {
 	commits int
 	aborts  int  // in a row
 	wrote   bool // the open transaction has outputs
-	trouble string
-	working []*part
+	// produced says that it has records of any kind: outputs, ticks, dead letters, snapshots. ended is when the one before did.
+	produced bool
+	ended    time.Time
+	trouble  string
+	working  []*part
 	// stopping says that the transaction in hand is the last, recommit what one that polled nothing commits again.
 	stopping bool
 	recommit map[int32]int64
