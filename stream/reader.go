@@ -135,10 +135,10 @@ func (r *rangeReader) fetchAll(ctx context.Context, topic string, partition int3
 		}
 		if next > at.Position {
 			at.Position = next
-			stalled.Reset(r.stall)
 			if !send(ctx, chunks, below(fp.Records, to)) {
 				return ctx.Err()
 			}
+			stalled.Reset(r.stall) // the caller may have kept us waiting: that is no stall
 			continue
 		}
 		if err := pauseOr(ctx, stalled, err != nil, &at); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tapewatch/tapewatch/stream/cluster"
 )
@@ -141,5 +142,45 @@ func TestReadRangeWaitsForAnOpenTransaction(t *testing.T) {
 	}
 	if err := <-done; err != nil || n != 1 {
 		t.Fatalf("after the commit the read gave %d records, error %v", n, err)
+	}
+}
+
+// A reader that was kept waiting for its caller has not stalled: a merge may hold one partition back for as long as it likes.
+func TestReadRangeWaitsForASlowCaller(t *testing.T) {
+	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "in"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	c := cluster.Defaults()
+	c.Brokers = k.ListenAddrs()
+	cl, err := kgo.NewClient(append(c.Options(nil), kgo.ProducerBatchCompression(kgo.NoCompression()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	for range 20 { // four fill a fetch
+		if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "in", Value: make([]byte, 900_000)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const stall = 500 * time.Millisecond
+	n, last := 0, int64(-1)
+	var fault *kfake.FaultHandle
+	r := &rangeReader{client: cl, stall: stall}
+	err = r.read(t.Context(), "in", 0, 0, 20, func(rec *kgo.Record) error {
+		if n == 0 {
+			time.Sleep(3 * stall)
+			fault = k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.NotLeaderForPartition})
+		}
+		n++
+		last = rec.Offset
+		return nil
+	})
+	if err != nil || n != 20 {
+		t.Errorf("%d records, the last at offset %d, then %v", n, last, err)
+	}
+	if fault.Hits() == 0 {
+		t.Error("NOT RUN: no fetch came after the wait")
 	}
 }
