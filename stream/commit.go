@@ -160,7 +160,7 @@ func (s *session) committed() {
 		}
 		p.committed = p.next
 		s.group.meter.committed(p)
-		s.group.meter.position(p, p.stable, now)
+		s.group.meter.position(p, now)
 		p.clearTransaction()
 	})
 	s.assess()
@@ -186,6 +186,7 @@ func (s *session) aborted(ctx, bounded context.Context, failed error) error {
 	s.mu.Lock()
 	for n, p := range s.parts {
 		if p.touched && p.state == partReady {
+			s.group.meter.behind(p) // the next attempt tells how much has come since
 			nums = append(nums, n)
 		}
 	}
@@ -265,13 +266,12 @@ func (s *session) snapshot(ctx context.Context, promise *kgo.FirstErrPromise, pi
 			s.client.Produce(ctx, r, promise.Promise())
 		}
 		s.produced = true
-		p.snapped, p.snappedAt, p.sinceSnap = began, p.next, 0
+		p.snapped, p.snappedAt, p.sinceSnap, p.snapshotted = began, p.next, 0, true
 		m := s.group.meter
 		m.m.snapshotBytes.WithLabelValues(m.name).Add(float64(size))
 		if p.whole {
 			m.m.checkpoints.WithLabelValues(m.name).Inc()
 		}
-		m.m.snapshotTime.WithLabelValues(m.name, p.label).Set(float64(began.UnixNano()) / 1e9)
 	}
 	s.group.meter.snapshot.Observe(wallClock().Sub(began).Seconds())
 	return nil

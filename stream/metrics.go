@@ -186,9 +186,24 @@ func (m *meter) committed(p *part) {
 
 var severityNames = [...]string{"none", schemas.Low, schemas.Medium, schemas.High, schemas.Critical}
 
-// position notes how far a partition is behind.
-func (m *meter) position(p *part, stable int64, now time.Time) {
-	m.m.lag.WithLabelValues(m.name, p.label).Set(float64(max(stable-p.next, 0)))
+// behind notes how far what is committed of a partition is behind.
+func (m *meter) behind(p *part) {
+	m.m.lag.WithLabelValues(m.name, p.label).Set(float64(max(p.stable-p.committed, 0)))
+}
+
+// forget takes away the gauges of a partition that another process may have from now on.
+func (m *meter) forget(p *part) {
+	for _, v := range []*prometheus.GaugeVec{m.m.lag, m.m.lagTime, m.m.snapshotTime} {
+		v.DeleteLabelValues(m.name, p.label)
+	}
+}
+
+// position notes where a partition stands after a commit.
+func (m *meter) position(p *part, now time.Time) {
+	m.behind(p)
+	if p.snapshotted {
+		m.m.snapshotTime.WithLabelValues(m.name, p.label).Set(float64(p.snapped.UnixNano()) / 1e9)
+	}
 	if at := p.task.Ticked(); at > 0 {
 		m.m.lagTime.WithLabelValues(m.name, p.label).Set(now.Sub(at.UTC()).Seconds())
 	}

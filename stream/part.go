@@ -45,10 +45,12 @@ type part struct {
 	fault     *fault
 
 	// Of the open transaction.
-	touched    bool
-	bytes      int
-	letters    map[string]int
-	severities [len(severityNames)]int
+	touched bool
+	// snapshotted says that it holds a snapshot of the part.
+	snapshotted bool
+	bytes       int
+	letters     map[string]int
+	severities  [len(severityNames)]int
 
 	reported  processor.Stats
 	snapped   time.Time
@@ -110,7 +112,7 @@ func input(topic *schemas.Topic, rec *kgo.Record) processor.Input {
 
 // clearTransaction forgets what belongs to the transaction that ended.
 func (p *part) clearTransaction() {
-	p.touched, p.bytes = false, 0
+	p.touched, p.snapshotted, p.bytes = false, false, 0
 	clear(p.letters)
 	clear(p.severities[:])
 }

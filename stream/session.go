@@ -27,6 +27,7 @@ type session struct {
 	joined  bool // the group has said what this member gets, be it nothing, and has taken nothing away since
 	changed bool // joined is to be assessed anew
 	revoked bool // partitions were taken away since the last End
+	closing bool
 	done    []finished
 	cancel  context.CancelFunc // of the poll in hand
 
@@ -130,11 +131,10 @@ func (s *session) connect(ctx context.Context) error {
 
 // close ends both clients. A static member stays in the group: its restart takes the same partitions without a rebalance.
 func (s *session) close() {
-	s.each(func(p *part) {
-		if p.cancel != nil {
-			p.cancel()
-		}
-	})
+	s.mu.Lock()
+	s.closing = true // the next session may have the same partitions
+	s.mu.Unlock()
+	s.each((*part).drop)
 	s.restores.Wait()
 	s.client.Close()
 	s.side.Close()
@@ -167,11 +167,19 @@ func (s *session) lost(nums []int32) {
 	s.revoked, s.joined = true, false
 	for _, n := range nums {
 		if p := s.parts[n]; p != nil {
-			p.drop()
-			delete(s.parts, n)
+			s.remove(p)
 		}
 	}
 	s.cancel()
+}
+
+// remove lets go of a part that is no longer ours. The caller holds mu.
+func (s *session) remove(p *part) {
+	p.drop()
+	delete(s.parts, p.num)
+	if !s.closing {
+		s.group.meter.forget(p)
+	}
 }
 
 // drop ends what goes on for the part. The caller holds mu.
@@ -288,8 +296,7 @@ func (s *session) prune() {
 	defer s.mu.Unlock()
 	for n, p := range s.parts {
 		if _, ok := held[n]; !ok && p.state == partReady {
-			p.drop()
-			delete(s.parts, n)
+			s.remove(p)
 		}
 	}
 }
