@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/cluster"
@@ -82,15 +84,16 @@ func NewGroup(o GroupOptions) (*Group, error) {
 // of a client ends that client: Run makes a new one and restores from the committed state, unless the error is one that
 // no restart heals.
 func (g *Group) Run(ctx context.Context) error {
-	failures := 0
+	failures, member := 0, ""
 	for {
-		commits, member, err := g.session(ctx)
+		commits, joined, err := g.session(ctx)
+		member = cmp.Or(joined, member)
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = nil // stopped before there was anything to commit
 		}
 		if err == nil || ctx.Err() != nil {
 			g.health.set(starting, "stopped")
-			return g.leave(ctx, err)
+			return g.leave(ctx, member, err)
 		}
 		g.health.set(unhealthy, err.Error())
 		g.meter.health(unhealthy)
@@ -104,7 +107,7 @@ func (g *Group) Run(ctx context.Context) error {
 		g.log.Warn("client failed; a new one restores from the committed state", "error", err, "attempt", failures)
 		select {
 		case <-ctx.Done():
-			return nil
+			return g.leave(ctx, member, nil)
 		case <-time.After(min(100*time.Millisecond<<min(failures, 6), 5*time.Second)):
 		}
 		if g.succeeded(ctx, member) {
@@ -157,9 +160,10 @@ func (g *Group) takenOver(err error) error {
 	return fmt.Errorf("%w: slot %d (%s) was taken over; give each process a slot of its own (--slot): %w", ErrFenced, g.options.Slot, g.instanceID(), err)
 }
 
-// leave gives the static membership up when that was asked for.
-func (g *Group) leave(ctx context.Context, err error) error {
-	if !g.options.Leave {
+// leave gives the static membership up when that was asked for. It names the member, too: another process that has taken the slot
+// over meanwhile keeps its own.
+func (g *Group) leave(ctx context.Context, member string, err error) error {
+	if !g.options.Leave || member == "" {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.config.StopDeadline)
@@ -169,12 +173,19 @@ func (g *Group) leave(ctx context.Context, err error) error {
 		return errors.Join(err, fmt.Errorf("leaving group %s: %w", g.groupName(), cerr))
 	}
 	defer cl.Close()
-	resp, lerr := kadm.NewClient(cl).LeaveGroup(ctx, kadm.LeaveGroup(g.groupName()).Reason("stopped with leave").InstanceIDs(g.instanceID()))
+	req, m := kmsg.NewPtrLeaveGroupRequest(), kmsg.NewLeaveGroupRequestMember()
+	instance, reason := g.instanceID(), "stopped with leave"
+	m.MemberID, m.InstanceID, m.Reason = member, &instance, &reason
+	req.Group, req.Members = g.groupName(), append(req.Members, m)
+	resp, lerr := req.RequestWith(ctx, cl)
 	if lerr == nil {
-		lerr = resp.Error()
+		lerr = kerr.ErrorForCode(resp.ErrorCode)
+		for _, m := range resp.Members {
+			lerr = errors.Join(lerr, kerr.ErrorForCode(m.ErrorCode))
+		}
 	}
-	if errors.Is(lerr, kerr.UnknownMemberID) {
-		lerr = nil // the group has let this slot go already: there is nothing to give up
+	if errors.Is(lerr, kerr.UnknownMemberID) || errors.Is(lerr, kerr.FencedInstanceID) {
+		lerr = nil // the group has let this process go already: there is nothing to give up
 	}
 	if lerr != nil {
 		return errors.Join(err, fmt.Errorf("leaving group %s as %s: %w", g.groupName(), g.instanceID(), lerr))
