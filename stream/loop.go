@@ -216,8 +216,8 @@ func (s *session) transaction(ctx context.Context, fetches kgo.Fetches) error {
 			}
 			continue
 		}
-		fetches = s.client.PollFetches(ctx)
-		if failed = s.pollErrors(fetches); failed != nil {
+		// What is buffered may be of a partition that is paused or taken away by now, and then there is nothing to come.
+		if fetches, failed = s.pollFor(ctx, c.CommitInterval-wallClock().Sub(began)); failed != nil || fetches.Empty() {
 			break
 		}
 	}
