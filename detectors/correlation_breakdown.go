@@ -18,7 +18,7 @@ import (
 
 const (
 	correlationName    = "correlation_breakdown"
-	correlationVersion = 2
+	correlationVersion = 3
 	// correlationBreak is the type of its events.
 	correlationBreak = "correlation_break"
 )

@@ -39,6 +39,9 @@ type constituent struct {
 	size series.Level
 	// rest is the pair of this member and the others, whose episode is the member's own.
 	rest pair
+	// Of the bar in hand, not state: how many of its pairs are broken, of how many, and whether that is put down to it.
+	pairsBroken, of int
+	leaver          bool
 }
 
 func (c *correlation) newConstituent(venue, symbol string) *constituent {
@@ -136,6 +139,7 @@ type pair struct {
 	episode  alarm.Episode
 	unjudged uint32
 	now      pairScore         // of the bar in hand; not state
+	verdict  pairVerdict       // likewise
 	plan     *calibration.Plan // not state
 }
 

@@ -72,6 +72,10 @@ func (c *correlation) weigh(p *pair) pairVerdict {
 
 // judge moves the episodes: first of the members, each of which may have left all others, then of the pairs.
 func (c *correlation) judge(now schemas.Time, missing int, emit processor.Emit) {
+	for _, p := range c.pairs {
+		p.verdict = c.weigh(p)
+	}
+	c.attribute()
 	for _, m := range c.members {
 		if m.watched {
 			c.judgeMember(m, now, missing, emit)
@@ -82,8 +86,50 @@ func (c *correlation) judge(now schemas.Time, missing int, emit processor.Emit) 
 		if !active && (p.a.rest.episode.Phase() == alarm.Active || p.b.rest.episode.Phase() == alarm.Active) {
 			continue // the member's event speaks for its pairs
 		}
-		c.step(p, now, c.weigh(p), missing, emit)
+		c.step(p, now, p.verdict, missing, emit)
 	}
+}
+
+// attribute finds the members that have left the others: those of whose pairs half are broken, the one with the most first, whose pairs then
+// speak against nobody else. Else two of five that leave would make leavers of the three that stay.
+func (c *correlation) attribute() {
+	for _, m := range c.members {
+		m.leaver = false
+	}
+	for {
+		for _, m := range c.members {
+			m.pairsBroken, m.of = 0, 0
+		}
+		for _, p := range c.pairs {
+			if !p.now.ok || p.a.leaver || p.b.leaver {
+				continue
+			}
+			p.a.of++
+			p.b.of++
+			if p.verdict.severity > alarm.None {
+				p.a.pairsBroken++
+				p.b.pairsBroken++
+			}
+		}
+		var most *constituent
+		for _, m := range c.members {
+			if m.watched && m.pairsBroken >= 2 && 2*m.pairsBroken >= m.of && (most == nil || m.outnumbers(most)) {
+				most = m
+			}
+		}
+		if most == nil {
+			return
+		}
+		most.leaver = true
+	}
+}
+
+// outnumbers says that more pairs speak against it; of equals that against the one whose event is open.
+func (m *constituent) outnumbers(o *constituent) bool {
+	if m.pairsBroken != o.pairsBroken {
+		return m.pairsBroken > o.pairsBroken
+	}
+	return m.rest.episode.Phase() == alarm.Active && o.rest.episode.Phase() != alarm.Active
 }
 
 // judgeMember judges a member against the others, and by how many of its pairs are broken.
@@ -98,12 +144,12 @@ func (c *correlation) judgeMember(m *constituent, now schemas.Time, missing int,
 			continue
 		}
 		v.of++
-		if w := c.weigh(p); w.severity > alarm.None {
+		if p.verdict.severity > alarm.None {
 			v.broken++
-			worst = max(worst, w.severity)
+			worst = max(worst, p.verdict.severity)
 		}
 	}
-	if v.broken >= 2 && 2*v.broken >= v.of {
+	if m.leaver {
 		v.severity = max(v.severity, worst)
 		v.legs = append(v.legs, legPairs)
 	}
