@@ -569,8 +569,12 @@ type DepthBand struct {
 	AskQuantity *Decimal `protobuf:"bytes,3,opt,name=ask_quantity,json=askQuantity,proto3" json:"ask_quantity,omitempty"`
 	// Whether all of the band is known on a side. Where it is not, the venue's book goes on beyond what the source knows of it,
 	// and the quantity is a lower bound.
-	BidComplete   bool `protobuf:"varint,4,opt,name=bid_complete,json=bidComplete,proto3" json:"bid_complete,omitempty"`
-	AskComplete   bool `protobuf:"varint,5,opt,name=ask_complete,json=askComplete,proto3" json:"ask_complete,omitempty"`
+	BidComplete bool `protobuf:"varint,4,opt,name=bid_complete,json=bidComplete,proto3" json:"bid_complete,omitempty"`
+	AskComplete bool `protobuf:"varint,5,opt,name=ask_complete,json=askComplete,proto3" json:"ask_complete,omitempty"`
+	// The sums when no level counts for more than a twentieth of them, or for ten times the mean level where that is more: one huge
+	// order moves the sum above and hardly this one. Absent where no level is so large, and this is the sum above.
+	BidCapped     *Decimal `protobuf:"bytes,6,opt,name=bid_capped,json=bidCapped,proto3" json:"bid_capped,omitempty"`
+	AskCapped     *Decimal `protobuf:"bytes,7,opt,name=ask_capped,json=askCapped,proto3" json:"ask_capped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -638,6 +642,20 @@ func (x *DepthBand) GetAskComplete() bool {
 		return x.AskComplete
 	}
 	return false
+}
+
+func (x *DepthBand) GetBidCapped() *Decimal {
+	if x != nil {
+		return x.BidCapped
+	}
+	return nil
+}
+
+func (x *DepthBand) GetAskCapped() *Decimal {
+	if x != nil {
+		return x.AskCapped
+	}
+	return nil
 }
 
 // Open, high, low, close and volume of one interval [start, end).
@@ -1399,13 +1417,17 @@ const file_tapewatch_v1_market_proto_rawDesc = "" +
 	"\x04asks\x18\x03 \x03(\v2\x13.tapewatch.v1.LevelR\x04asks\x12\x14\n" +
 	"\x05depth\x18\x04 \x01(\rR\x05depth\x12\x18\n" +
 	"\aupdates\x18\x05 \x01(\rR\aupdates\x12-\n" +
-	"\x05bands\x18\x06 \x03(\v2\x17.tapewatch.v1.DepthBandR\x05bands\"\xe8\x01\n" +
+	"\x05bands\x18\x06 \x03(\v2\x17.tapewatch.v1.DepthBandR\x05bands\"\xd4\x02\n" +
 	"\tDepthBand\x12!\n" +
 	"\fbasis_points\x18\x01 \x01(\rR\vbasisPoints\x128\n" +
 	"\fbid_quantity\x18\x02 \x01(\v2\x15.tapewatch.v1.DecimalR\vbidQuantity\x128\n" +
 	"\fask_quantity\x18\x03 \x01(\v2\x15.tapewatch.v1.DecimalR\vaskQuantity\x12!\n" +
 	"\fbid_complete\x18\x04 \x01(\bR\vbidComplete\x12!\n" +
-	"\fask_complete\x18\x05 \x01(\bR\vaskComplete\"\xad\x04\n" +
+	"\fask_complete\x18\x05 \x01(\bR\vaskComplete\x124\n" +
+	"\n" +
+	"bid_capped\x18\x06 \x01(\v2\x15.tapewatch.v1.DecimalR\tbidCapped\x124\n" +
+	"\n" +
+	"ask_capped\x18\a \x01(\v2\x15.tapewatch.v1.DecimalR\taskCapped\"\xad\x04\n" +
 	"\x03Bar\x12&\n" +
 	"\x04meta\x18\x01 \x01(\v2\x12.tapewatch.v1.MetaR\x04meta\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x10R\x05start\x12\x10\n" +
@@ -1569,46 +1591,48 @@ var file_tapewatch_v1_market_proto_depIdxs = []int32{
 	8,  // 15: tapewatch.v1.BookSnapshot.bands:type_name -> tapewatch.v1.DepthBand
 	16, // 16: tapewatch.v1.DepthBand.bid_quantity:type_name -> tapewatch.v1.Decimal
 	16, // 17: tapewatch.v1.DepthBand.ask_quantity:type_name -> tapewatch.v1.Decimal
-	15, // 18: tapewatch.v1.Bar.meta:type_name -> tapewatch.v1.Meta
-	16, // 19: tapewatch.v1.Bar.open:type_name -> tapewatch.v1.Decimal
-	16, // 20: tapewatch.v1.Bar.high:type_name -> tapewatch.v1.Decimal
-	16, // 21: tapewatch.v1.Bar.low:type_name -> tapewatch.v1.Decimal
-	16, // 22: tapewatch.v1.Bar.close:type_name -> tapewatch.v1.Decimal
-	16, // 23: tapewatch.v1.Bar.volume:type_name -> tapewatch.v1.Decimal
-	16, // 24: tapewatch.v1.Bar.buy_volume:type_name -> tapewatch.v1.Decimal
-	16, // 25: tapewatch.v1.Bar.turnover:type_name -> tapewatch.v1.Decimal
-	15, // 26: tapewatch.v1.Funding.meta:type_name -> tapewatch.v1.Meta
-	16, // 27: tapewatch.v1.Funding.rate:type_name -> tapewatch.v1.Decimal
-	1,  // 28: tapewatch.v1.Funding.kind:type_name -> tapewatch.v1.FundingKind
-	16, // 29: tapewatch.v1.Funding.cap:type_name -> tapewatch.v1.Decimal
-	15, // 30: tapewatch.v1.OpenInterest.meta:type_name -> tapewatch.v1.Meta
-	16, // 31: tapewatch.v1.OpenInterest.quantity:type_name -> tapewatch.v1.Decimal
-	2,  // 32: tapewatch.v1.OpenInterest.unit:type_name -> tapewatch.v1.QuantityUnit
-	16, // 33: tapewatch.v1.OpenInterest.multiplier:type_name -> tapewatch.v1.Decimal
-	15, // 34: tapewatch.v1.Liquidation.meta:type_name -> tapewatch.v1.Meta
-	17, // 35: tapewatch.v1.Liquidation.position_side:type_name -> tapewatch.v1.Side
-	17, // 36: tapewatch.v1.Liquidation.order_side:type_name -> tapewatch.v1.Side
-	16, // 37: tapewatch.v1.Liquidation.limit_price:type_name -> tapewatch.v1.Decimal
-	16, // 38: tapewatch.v1.Liquidation.price:type_name -> tapewatch.v1.Decimal
-	16, // 39: tapewatch.v1.Liquidation.quantity:type_name -> tapewatch.v1.Decimal
-	15, // 40: tapewatch.v1.Mark.meta:type_name -> tapewatch.v1.Meta
-	16, // 41: tapewatch.v1.Mark.mark_price:type_name -> tapewatch.v1.Decimal
-	16, // 42: tapewatch.v1.Mark.index_price:type_name -> tapewatch.v1.Decimal
-	16, // 43: tapewatch.v1.Mark.settle_price:type_name -> tapewatch.v1.Decimal
-	15, // 44: tapewatch.v1.OptionQuote.meta:type_name -> tapewatch.v1.Meta
-	16, // 45: tapewatch.v1.OptionQuote.strike:type_name -> tapewatch.v1.Decimal
-	3,  // 46: tapewatch.v1.OptionQuote.right:type_name -> tapewatch.v1.OptionRight
-	16, // 47: tapewatch.v1.OptionQuote.bid_price:type_name -> tapewatch.v1.Decimal
-	16, // 48: tapewatch.v1.OptionQuote.ask_price:type_name -> tapewatch.v1.Decimal
-	16, // 49: tapewatch.v1.OptionQuote.mark_price:type_name -> tapewatch.v1.Decimal
-	16, // 50: tapewatch.v1.OptionQuote.underlying_price:type_name -> tapewatch.v1.Decimal
-	16, // 51: tapewatch.v1.OptionQuote.open_interest:type_name -> tapewatch.v1.Decimal
-	16, // 52: tapewatch.v1.OptionQuote.volume:type_name -> tapewatch.v1.Decimal
-	53, // [53:53] is the sub-list for method output_type
-	53, // [53:53] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	16, // 18: tapewatch.v1.DepthBand.bid_capped:type_name -> tapewatch.v1.Decimal
+	16, // 19: tapewatch.v1.DepthBand.ask_capped:type_name -> tapewatch.v1.Decimal
+	15, // 20: tapewatch.v1.Bar.meta:type_name -> tapewatch.v1.Meta
+	16, // 21: tapewatch.v1.Bar.open:type_name -> tapewatch.v1.Decimal
+	16, // 22: tapewatch.v1.Bar.high:type_name -> tapewatch.v1.Decimal
+	16, // 23: tapewatch.v1.Bar.low:type_name -> tapewatch.v1.Decimal
+	16, // 24: tapewatch.v1.Bar.close:type_name -> tapewatch.v1.Decimal
+	16, // 25: tapewatch.v1.Bar.volume:type_name -> tapewatch.v1.Decimal
+	16, // 26: tapewatch.v1.Bar.buy_volume:type_name -> tapewatch.v1.Decimal
+	16, // 27: tapewatch.v1.Bar.turnover:type_name -> tapewatch.v1.Decimal
+	15, // 28: tapewatch.v1.Funding.meta:type_name -> tapewatch.v1.Meta
+	16, // 29: tapewatch.v1.Funding.rate:type_name -> tapewatch.v1.Decimal
+	1,  // 30: tapewatch.v1.Funding.kind:type_name -> tapewatch.v1.FundingKind
+	16, // 31: tapewatch.v1.Funding.cap:type_name -> tapewatch.v1.Decimal
+	15, // 32: tapewatch.v1.OpenInterest.meta:type_name -> tapewatch.v1.Meta
+	16, // 33: tapewatch.v1.OpenInterest.quantity:type_name -> tapewatch.v1.Decimal
+	2,  // 34: tapewatch.v1.OpenInterest.unit:type_name -> tapewatch.v1.QuantityUnit
+	16, // 35: tapewatch.v1.OpenInterest.multiplier:type_name -> tapewatch.v1.Decimal
+	15, // 36: tapewatch.v1.Liquidation.meta:type_name -> tapewatch.v1.Meta
+	17, // 37: tapewatch.v1.Liquidation.position_side:type_name -> tapewatch.v1.Side
+	17, // 38: tapewatch.v1.Liquidation.order_side:type_name -> tapewatch.v1.Side
+	16, // 39: tapewatch.v1.Liquidation.limit_price:type_name -> tapewatch.v1.Decimal
+	16, // 40: tapewatch.v1.Liquidation.price:type_name -> tapewatch.v1.Decimal
+	16, // 41: tapewatch.v1.Liquidation.quantity:type_name -> tapewatch.v1.Decimal
+	15, // 42: tapewatch.v1.Mark.meta:type_name -> tapewatch.v1.Meta
+	16, // 43: tapewatch.v1.Mark.mark_price:type_name -> tapewatch.v1.Decimal
+	16, // 44: tapewatch.v1.Mark.index_price:type_name -> tapewatch.v1.Decimal
+	16, // 45: tapewatch.v1.Mark.settle_price:type_name -> tapewatch.v1.Decimal
+	15, // 46: tapewatch.v1.OptionQuote.meta:type_name -> tapewatch.v1.Meta
+	16, // 47: tapewatch.v1.OptionQuote.strike:type_name -> tapewatch.v1.Decimal
+	3,  // 48: tapewatch.v1.OptionQuote.right:type_name -> tapewatch.v1.OptionRight
+	16, // 49: tapewatch.v1.OptionQuote.bid_price:type_name -> tapewatch.v1.Decimal
+	16, // 50: tapewatch.v1.OptionQuote.ask_price:type_name -> tapewatch.v1.Decimal
+	16, // 51: tapewatch.v1.OptionQuote.mark_price:type_name -> tapewatch.v1.Decimal
+	16, // 52: tapewatch.v1.OptionQuote.underlying_price:type_name -> tapewatch.v1.Decimal
+	16, // 53: tapewatch.v1.OptionQuote.open_interest:type_name -> tapewatch.v1.Decimal
+	16, // 54: tapewatch.v1.OptionQuote.volume:type_name -> tapewatch.v1.Decimal
+	55, // [55:55] is the sub-list for method output_type
+	55, // [55:55] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_tapewatch_v1_market_proto_init() }

@@ -27,7 +27,7 @@ func samples() []Message {
 		&Quote{Meta: meta(), BidPrice: dec("1.0"), BidQuantity: dec("2"), AskPrice: dec("1.1"), AskQuantity: dec("3")},
 		&BookSnapshot{Meta: meta(), Bids: []*Level{{Price: dec("2"), Quantity: dec("1")}, {Price: dec("1.9"), Quantity: dec("1")}}, Asks: []*Level{{Price: dec("2.1"), Quantity: dec("1")}}, Depth: 20, Bands: []*DepthBand{
 			{BasisPoints: 10, BidQuantity: dec("0"), AskQuantity: dec("0"), BidComplete: true, AskComplete: true},
-			{BasisPoints: 500, BidQuantity: dec("2"), AskQuantity: dec("1"), AskComplete: true},
+			{BasisPoints: 500, BidQuantity: dec("2"), AskQuantity: dec("1"), AskComplete: true, BidCapped: dec("1.25")},
 		}},
 		&Bar{Meta: meta(), Start: at - 60e9, End: at, Open: dec("1"), High: dec("2"), Low: dec("0.5"), Close: dec("1.5"), Volume: dec("10"), Turnover: dec("12"), Trades: 3},
 		&Funding{Meta: meta(), Rate: dec("-0.0001"), IntervalSeconds: 28800, NextTime: at, Kind: FundingKind_FUNDING_KIND_CURRENT, Asset: "BTC"},
@@ -83,6 +83,8 @@ func broken() map[string]Message {
 		"BookSnapshot.bands[0].ask_quantity is -1":       &BookSnapshot{Meta: meta(), Bands: []*DepthBand{{BasisPoints: 10, BidQuantity: dec("1"), AskQuantity: dec("-1")}}},
 		"BookSnapshot.bands[1].bid_quantity is 0.9":      &BookSnapshot{Meta: meta(), Bands: []*DepthBand{{BasisPoints: 10, BidQuantity: dec("1"), AskQuantity: dec("1")}, {BasisPoints: 20, BidQuantity: dec("0.9"), AskQuantity: dec("1")}}},
 		"BookSnapshot.bands[1].ask_complete is true":     &BookSnapshot{Meta: meta(), Bands: []*DepthBand{{BasisPoints: 10, BidQuantity: dec("1"), AskQuantity: dec("1")}, {BasisPoints: 20, BidQuantity: dec("1"), AskQuantity: dec("1"), AskComplete: true}}},
+		"BookSnapshot.bands[0].bid_capped is 1.5":        &BookSnapshot{Meta: meta(), Bands: []*DepthBand{{BasisPoints: 10, BidQuantity: dec("1"), AskQuantity: dec("1"), BidCapped: dec("1.5")}}},
+		"BookSnapshot.bands[0].ask_capped is -1":         &BookSnapshot{Meta: meta(), Bands: []*DepthBand{{BasisPoints: 10, BidQuantity: dec("1"), AskQuantity: dec("1"), AskCapped: dec("-1")}}},
 		"BookSnapshot.bids[1].price is 3":                &BookSnapshot{Meta: meta(), Bids: []*Level{{Price: dec("2"), Quantity: dec("1")}, {Price: dec("3"), Quantity: dec("1")}}},
 		"Bar.end is":                                     &Bar{Meta: meta(), Start: at, End: at, Volume: dec("1")},
 		"Bar.high is 1":                                  &Bar{Meta: meta(), Start: at - 1, End: at, Volume: dec("1"), High: dec("1"), Low: dec("2")},

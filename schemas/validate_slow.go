@@ -213,6 +213,10 @@ func (c *check) bands(bands []*DepthBand) {
 			c.fail(name("bid_complete"), true, "false where the narrower band is not complete")
 		case b.AskComplete && !last.AskComplete:
 			c.fail(name("ask_complete"), true, "false where the narrower band is not complete")
+		case b.BidCapped != nil && (b.BidCapped.Sign() < 0 || b.BidCapped.Cmp(b.BidQuantity) > 0):
+			c.fail(name("bid_capped"), b.BidCapped, "zero or more, and at most bid_quantity")
+		case b.AskCapped != nil && (b.AskCapped.Sign() < 0 || b.AskCapped.Cmp(b.AskQuantity) > 0):
+			c.fail(name("ask_capped"), b.AskCapped, "zero or more, and at most ask_quantity")
 		}
 		last = b
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/bits"
 
+	"github.com/tapewatch/tapewatch/internal/depth"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -13,7 +14,10 @@ type Band struct{ Bid, Ask Depth }
 // Depth is the quantity of one side of a band.
 type Depth struct {
 	Quantity Number
-	// Complete says that all of the band is known; where it is not, the quantity is a lower bound.
+	// Capped is the quantity when no level counts for more than a share of it (depth.Capped), rounded down to the last digit of
+	// Quantity.
+	Capped Number
+	// Complete says that all of the band is known; where it is not, the quantities are lower bounds.
 	Complete bool
 }
 
@@ -106,6 +110,7 @@ type walk struct {
 	convert func(Level) (Number, bool)
 	taken   int
 	sum     Number
+	largest Number
 	failed  bool
 }
 
@@ -130,9 +135,39 @@ func (w *walk) to(limit int64, end bound) Depth {
 			w.failed = true
 			break
 		}
+		if n.Exponent == w.largest.Exponent {
+			w.largest.Mantissa = max(w.largest.Mantissa, n.Mantissa)
+		} else if n.in(w.sum.Exponent) > w.largest.in(w.sum.Exponent) {
+			w.largest = n
+		}
 		w.taken++
 	}
-	return Depth{w.sum, !w.failed && end.covers(w.side, limit, w.sign)}
+	return Depth{w.sum, w.capped(), !w.failed && end.covers(w.side, limit, w.sign)}
+}
+
+// capped is the sum of what was taken when no level counts for more than its share.
+func (w *walk) capped() Number {
+	unit, sum := w.sum.Exponent, float64(w.sum.Mantissa)
+	v := depth.Capped(w.taken, sum, w.largest.in(unit), func(i int) float64 {
+		e := &w.side[len(w.side)-1-i]
+		if w.convert == nil {
+			return e.Quantity.in(unit)
+		}
+		n, _ := w.convert(e.Level) // it could be converted before
+		return n.in(unit)
+	})
+	if v >= sum {
+		return w.sum
+	}
+	return Number{int64(v), unit}
+}
+
+// in is n in units of 10^exponent, rounded.
+func (n Number) in(exponent int32) float64 {
+	if n.Exponent == exponent {
+		return float64(n.Mantissa)
+	}
+	return float64(n.Mantissa) * math.Pow10(int(n.Exponent-exponent))
 }
 
 // add is exact; false, with nothing added, when the sum does not fit. Neither may be negative.

@@ -162,9 +162,33 @@ func TestBandsConvert(t *testing.T) {
 	b := even(t, 60)
 	half := func(l Level) (Number, bool) { return Number{5 * l.Quantity.Mantissa, -1}, l.Price.Mantissa != 9980 }
 	got := b.Bands(nil, []int{10, 50}, half)
-	want := []Band{{Depth{Number{50, -1}, true}, Depth{Number{50, -1}, true}}, {Depth{Number{95, -1}, false}, Depth{Number{250, -1}, true}}}
+	of := func(q int64, complete bool) Depth { return Depth{Number{q, -1}, Number{q, -1}, complete} }
+	want := []Band{{of(50, true), of(50, true)}, {of(95, false), of(250, true)}}
 	if !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// A wall counts for ten mean levels, or a twentieth of what counts; what is converted is capped as converted.
+func TestBandsCapWalls(t *testing.T) {
+	b := even(t, 60)
+	must(t, b.Apply([]Level{{Number{9985, -2}, Number{5000_000, -3}}}, nil)) // 15 basis points away
+	got := b.Bands(nil, []int{10, 50}, nil)
+	if got[0].Bid.Capped != got[0].Bid.Quantity || got[1].Ask.Capped != got[1].Ask.Quantity {
+		t.Errorf("%v: only the bids within 50 basis points have a wall", got)
+	}
+	// 49 and ten means of what counts: x = 49 + 10 x / 50.
+	if want := (Depth{Number{5049_000, -3}, Number{61_250, -3}, true}); got[1].Bid != want {
+		t.Errorf("%v, want %v", got[1].Bid, want)
+	}
+	got = b.Bands(nil, []int{50}, func(l Level) (Number, bool) {
+		return Number{2 * l.Quantity.Mantissa, l.Quantity.Exponent}, true
+	})
+	if want := (Number{122_500, -3}); got[0].Bid.Capped != want {
+		t.Errorf("converted %v, want %v", got[0].Bid.Capped, want)
+	}
+	if n := testing.AllocsPerRun(100, func() { got = b.Bands(got[:0], []int{50}, nil) }); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
 	}
 }
 

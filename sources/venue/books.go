@@ -244,12 +244,23 @@ func (m *Machine) bands(in *instrument, b *schemas.BookSnapshot) {
 	for i, d := range m.out.bands {
 		if b.Bands = slices.Grow(b.Bands, 1)[:i+1]; b.Bands[i] == nil {
 			b.Bands[i] = &schemas.DepthBand{BidQuantity: &schemas.Decimal{}, AskQuantity: &schemas.Decimal{}}
+			m.out.capped = append(m.out.capped, &schemas.Decimal{}, &schemas.Decimal{})
 		}
 		to := b.Bands[i]
 		put(to.BidQuantity, d.Bid.Quantity)
 		put(to.AskQuantity, d.Ask.Quantity)
 		to.BasisPoints, to.BidComplete, to.AskComplete = uint32(m.cfg.BookBands[i]), d.Bid.Complete, d.Ask.Complete
+		to.BidCapped, to.AskCapped = capped(m.out.capped[2*i], d.Bid), capped(m.out.capped[2*i+1], d.Ask)
 	}
+}
+
+// capped fills d with the capped quantity; nil where it is the quantity itself.
+func capped(d *schemas.Decimal, of book.Depth) *schemas.Decimal {
+	if of.Capped == of.Quantity {
+		return nil
+	}
+	put(d, of.Capped)
+	return d
 }
 
 // records are the messages that are filled again and again.
@@ -258,6 +269,8 @@ type records struct {
 	quote *schemas.Quote
 	book  *schemas.BookSnapshot
 	bands []book.Band
+	// capped are those of the bids and of the asks, band by band.
+	capped []*schemas.Decimal
 	// The quantities of quote, where it has any.
 	bid, ask *schemas.Decimal
 }

@@ -23,6 +23,7 @@ func depths(t *testing.T, rec Recording, frames []capture.Frame) {
 		t.Fatal(err)
 	}
 	Run(t, m, frames)
+	t.Logf("%s: %d books seen, %d depths held against their levels, %d of them capped", rec.File, held.seen, held.equal, held.walls)
 	if held.seen > 0 && held.equal == 0 {
 		t.Errorf("%s: in %d books no depth could be held against the levels", rec.File, held.seen)
 	}
@@ -34,6 +35,7 @@ type heldBooks struct {
 	file        string
 	asked       bool // levels may stand beyond what is known
 	seen, equal int
+	walls       int // capped depths less than the depth
 }
 
 var _ sources.Publisher = (*heldBooks)(nil)
@@ -63,11 +65,11 @@ func (h *heldBooks) hold(b *schemas.BookSnapshot) {
 	mid := new(big.Rat).Quo(new(big.Rat).Add(rat(b.Bids[0].Price), rat(b.Asks[0].Price)), big.NewRat(2, 1))
 	for _, d := range b.Bands {
 		for _, side := range []struct {
-			levels   []*schemas.Level
-			quantity *schemas.Decimal
-			complete bool
-		}{{b.Bids, d.BidQuantity, d.BidComplete}, {b.Asks, d.AskQuantity, d.AskComplete}} {
-			sum, beyond := within(side.levels, mid, d.BasisPoints)
+			levels           []*schemas.Level
+			quantity, capped *schemas.Decimal
+			complete         bool
+		}{{b.Bids, d.BidQuantity, d.BidCapped, d.BidComplete}, {b.Asks, d.AskQuantity, d.AskCapped, d.AskComplete}} {
+			n, sum, beyond := within(side.levels, mid, d.BasisPoints)
 			cmp := rat(side.quantity).Cmp(sum)
 			if cmp < 0 || beyond && (cmp != 0 || !side.complete && !h.asked) {
 				h.t.Fatalf("%s: %s within %d basis points of %s in %s is %s, complete %v: its levels have %s, and go beyond: %v", h.file, b.Meta.Symbol,
@@ -75,23 +77,47 @@ func (h *heldBooks) hold(b *schemas.BookSnapshot) {
 			}
 			if beyond {
 				h.equal++
+				h.capped(b, d.BasisPoints, side.levels[:n], side.quantity, side.capped)
 			}
 		}
 	}
 }
 
-// within adds the levels up that stand within basis points of the mid price; beyond says that there are some farther away.
-func within(levels []*schemas.Level, mid *big.Rat, basisPoints uint32) (sum *big.Rat, beyond bool) {
+// capped holds the capped depth of a band against its definition: what its levels add up to when none counts for more than a
+// twentieth of it, or for ten times the mean.
+func (h *heldBooks) capped(b *schemas.BookSnapshot, basisPoints uint32, levels []*schemas.Level, quantity, capped *schemas.Decimal) {
+	h.t.Helper()
+	if capped == nil {
+		capped = quantity
+	} else if capped.Cmp(quantity) >= 0 {
+		h.t.Fatalf("%s: %s within %d basis points is capped to %s: it must be less than %s", h.file, b.Meta.Symbol, basisPoints, capped.Text(), quantity.Text())
+	} else {
+		h.walls++
+	}
+	got, sum := capped.Float(), 0.0
+	limit := got * max(0.05, 10/float64(len(levels)))
+	for _, l := range levels {
+		sum += min(l.Quantity.Float(), limit)
+	}
+	digit := schemas.Decimal{Mantissa: 1, Exponent: capped.Exponent}
+	if off := sum - got; off > 1e-9*got+digit.Float() || off < -1e-9*got-digit.Float() {
+		h.t.Fatalf("%s: %s within %d basis points is capped to %s, but none of its levels above %v makes %v", h.file, b.Meta.Symbol, basisPoints, capped.Text(), limit, sum)
+	}
+}
+
+// within adds the levels up that stand within basis points of the mid price; n is how many they are, and beyond says that there
+// are some farther away.
+func within(levels []*schemas.Level, mid *big.Rat, basisPoints uint32) (n int, sum *big.Rat, beyond bool) {
 	sum = new(big.Rat)
 	limit := new(big.Rat).Mul(mid, big.NewRat(int64(basisPoints), 10_000))
-	for _, l := range levels {
+	for i, l := range levels {
 		away := new(big.Rat).Sub(rat(l.Price), mid)
 		if away.Abs(away).Cmp(limit) > 0 {
-			return sum, true
+			return i, sum, true
 		}
 		sum.Add(sum, rat(l.Quantity))
 	}
-	return sum, false
+	return len(levels), sum, false
 }
 
 func rat(d *schemas.Decimal) *big.Rat {
