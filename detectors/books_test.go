@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/tapewatch/tapewatch/internal/depth"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -27,28 +28,31 @@ func bookOf(i int, seq uint64, at schemas.Time, price float64, levels int, bid, 
 // points.
 func stated(b *schemas.BookSnapshot, price float64, publish int, reach uint32) {
 	for _, width := range []uint32{10, 20, 50, 100, 200} {
-		sum := func(levels []*schemas.Level) *schemas.Decimal {
-			total := 0.0
-			for _, l := range levels {
-				if math.Abs(l.Price.Float()/price-1) <= float64(width)/1e4 {
-					total += l.Quantity.Float()
-				}
+		sum := func(levels []*schemas.Level) (all, capped *schemas.Decimal) {
+			n, total, largest := 0, 0.0, 0.0
+			for ; n < len(levels) && math.Abs(levels[n].Price.Float()/price-1) <= float64(width)/1e4; n++ {
+				q := levels[n].Quantity.Float()
+				total, largest = total+q, max(largest, q)
 			}
-			return decimalOf(total)
+			if v := depth.Capped(n, total, largest, func(i int) float64 { return levels[i].Quantity.Float() }); v < total {
+				capped = decimalOf(v)
+			}
+			return decimalOf(total), capped
 		}
-		b.Bands = append(b.Bands, &schemas.DepthBand{
-			BasisPoints: width, BidQuantity: sum(b.Bids), AskQuantity: sum(b.Asks), BidComplete: width <= reach, AskComplete: width <= reach,
-		})
+		d := &schemas.DepthBand{BasisPoints: width, BidComplete: width <= reach, AskComplete: width <= reach}
+		d.BidQuantity, d.BidCapped = sum(b.Bids)
+		d.AskQuantity, d.AskCapped = sum(b.Asks)
+		b.Bands = append(b.Bands, d)
 	}
 	b.Bids, b.Asks, b.Depth = b.Bids[:publish], b.Asks[:publish], uint32(publish)
 }
 
 // books makes a seeded tape of the books of two instruments, of which one states its depth by band: their depth breathes, thins out on one side or both, for moments or
-// minutes, the price falls with it or does not; with gaps, silences, rebuilt books, truncated ones and late ones.
+// minutes, walls of many times the depth stand for a moment, the price falls with it or does not; with gaps, silences, rebuilt books, truncated ones and late ones.
 func books(r *rand.Rand, hours int) []schemas.Message {
 	hours = hours * 9 / 25 // a step is a second, and laws run often
 	var out []schemas.Message
-	price, depth := [2]float64{100, 2000}, [2]float64{10, 3}
+	price, usual := [2]float64{100, 2000}, [2]float64{10, 3}
 	var cut [2][2]float64
 	var left [2]int
 	seq := uint64(0)
@@ -56,8 +60,8 @@ func books(r *rand.Rand, hours int) []schemas.Message {
 		out = append(out, &schemas.Tick{Source: "test", Time: int64(at)})
 		for i := range price {
 			price[i] *= 1 + 0.0002*r.NormFloat64()
-			depth[i] *= 1 + 0.02*r.NormFloat64() + 0.002*(5-depth[i])/5
-			depth[i] = min(max(depth[i], 1), 30)
+			usual[i] *= 1 + 0.02*r.NormFloat64() + 0.002*(5-usual[i])/5
+			usual[i] = min(max(usual[i], 1), 30)
 			if left[i]--; left[i] <= 0 && r.IntN(400) == 0 {
 				left[i] = 1 + r.IntN(20)
 				cut[i] = [2]float64{r.Float64(), r.Float64()}
@@ -66,7 +70,7 @@ func books(r *rand.Rand, hours int) []schemas.Message {
 					price[i] *= 0.97
 				}
 			}
-			bid, ask := depth[i], depth[i]
+			bid, ask := usual[i], usual[i]
 			if left[i] > 0 {
 				bid, ask = bid*cut[i][0], ask*cut[i][1]
 			}
@@ -81,6 +85,9 @@ func books(r *rand.Rand, hours int) []schemas.Message {
 				continue
 			}
 			b := bookOf(i, seq, when, price[i], levels, bid*(0.9+0.2*r.Float64()), ask*(0.9+0.2*r.Float64()))
+			if r.IntN(200) == 0 {
+				b.Asks[levels/2].Quantity = decimalOf(ask * 100)
+			}
 			if r.IntN(1000) == 0 {
 				b.Meta.Flags = flagSnapshot
 			}

@@ -3,6 +3,7 @@ package detectors
 import (
 	"math"
 
+	"github.com/tapewatch/tapewatch/internal/depth"
 	"github.com/tapewatch/tapewatch/internal/pack"
 	"github.com/tapewatch/tapewatch/schemas"
 )
@@ -22,8 +23,8 @@ const mostBands = 4
 
 // A bandView is what stands within a distance of the mid price.
 type bandView struct {
-	width    uint32 // in millionths of the mid price; 0 for none
-	quantity [bookSides]float64
+	width    uint32             // in millionths of the mid price; 0 for none
+	quantity [bookSides]float64 // capped: no level counts for more than its share
 	// complete says that all of the band is known; else quantity is a lower bound.
 	complete [bookSides]bool
 }
@@ -121,19 +122,27 @@ func (w bands) stated(v *bookView, list []*schemas.DepthBand) {
 	v.bands = [mostBands]bandView{}
 	for i, d := range list[max(within-mostBands, 0):within] {
 		v.bands[i] = bandView{
-			width: d.BasisPoints * ofBasisPoint, quantity: [...]float64{d.BidQuantity.Float(), d.AskQuantity.Float()},
+			width: d.BasisPoints * ofBasisPoint, quantity: [...]float64{cappedOf(d.BidCapped, d.BidQuantity), cappedOf(d.AskCapped, d.AskQuantity)},
 			complete: [...]bool{d.BidComplete, d.AskComplete},
 		}
 	}
 }
 
-// side looks at the levels of one side; sign is the direction in which its prices get worse.
-func (w bands) side(v *bookView, side int, levels []*schemas.Level, sign, mid float64, depth uint32) {
+// cappedOf is the capped depth of a band, which its source leaves out where it is all of it.
+func cappedOf(capped, all *schemas.Decimal) float64 {
+	if capped != nil {
+		return capped.Float()
+	}
+	return all.Float()
+}
+
+// side looks at the levels of one side; sign is the direction in which its prices get worse, most how many the source publishes.
+func (w bands) side(v *bookView, side int, levels []*schemas.Level, sign, mid float64, most uint32) {
 	s, band := &v.sides[side], &v.bands[0]
 	s.slippage = w.slip(levels, sign, mid)
 	near, far := float64(mid*(1+float64(sign*shareOf(w.near)))), float64(mid*(1+float64(sign*shareOf(w.band))))
 	i, exponent, nearest := 0, int32(math.MinInt32), false
-	sum, limit, closer := 0.0, 0.0, 0.0
+	sum, largest, limit, closer := 0.0, 0.0, 0.0, 0.0
 	for ; i < len(levels); i++ {
 		p, q := levels[i].Price, levels[i].Quantity
 		if p.Exponent != exponent {
@@ -150,16 +159,18 @@ func (w bands) side(v *bookView, side int, levels []*schemas.Level, sign, mid fl
 		if !nearest && sign*(m-closer) > 0 {
 			s.near, nearest = sum, true
 		}
-		sum += q.Float()
+		v := q.Float()
+		sum, largest = sum+v, max(largest, v)
 	}
-	truncated := i == len(levels) && uint32(len(levels)) >= depth // more may lie within the band than is published
+	truncated := i == len(levels) && uint32(len(levels)) >= most // more may lie within the band than is published
 	switch {
 	case !nearest && truncated:
 		s.near = -1
 	case !nearest:
 		s.near = sum
 	}
-	band.width, band.quantity[side], band.complete[side] = w.band, sum, !truncated
+	band.width, band.complete[side] = w.band, !truncated
+	band.quantity[side] = depth.Capped(i, sum, largest, func(k int) float64 { return levels[k].Quantity.Float() })
 }
 
 // slip walks the levels until a notional is filled.

@@ -17,7 +17,7 @@ import (
 
 const (
 	liquidityDropName    = "liquidity_drop"
-	liquidityDropVersion = 2
+	liquidityDropVersion = 3
 )
 
 // The book is looked at once a second of event time, as its last snapshot left it: how often a source publishes one plays no part.

@@ -270,7 +270,7 @@ func (r *LiquidityReport) summary() []SummaryRow {
 		n := 0
 		var delays []time.Duration
 		for k := range one.Cuts {
-			if c := &one.Cuts[k]; math.Round(c.Pct) == reference {
+			if c := &one.Cuts[k]; math.Round(c.Pct) == reference && !c.Whole {
 				row.N += c.N
 				n += count(c.Five, c.N)
 				for _, d := range c.Delay.All {

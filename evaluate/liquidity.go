@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tapewatch/tapewatch/evaluate/sheet"
+	"github.com/tapewatch/tapewatch/internal/depth"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/binance"
@@ -51,7 +54,9 @@ type LiquidityRow struct {
 type CutReport struct {
 	Side string  `json:"side"`
 	Pct  float64 `json:"pct"`
-	N    int     `json:"n"`
+	// Whole says that so many of the levels went, those that are left being what they were; else each lost its share.
+	Whole bool `json:"whole_levels,omitempty"`
+	N     int  `json:"n"`
 	// Within five seconds, and within thirty.
 	Five, Ever Interval
 	Delay      Delay `json:"delay"`
@@ -206,20 +211,32 @@ func (b *bookTape) last() schemas.Time { return schemas.TimeOf(b.entries[len(b.e
 func (b *bookTape) reach() float64 {
 	least := 100.0
 	for _, s := range b.books() {
-		mid := (s.Bids[0].Price.Float() + s.Asks[0].Price.Float()) / 2
+		mid := midOf(s)
 		bid, ask := s.Bids[len(s.Bids)-1].Price.Float(), s.Asks[len(s.Asks)-1].Price.Float()
 		least = min(least, 100*(1-bid/mid), 100*(ask/mid-1))
 	}
 	return least
 }
 
-// A cut takes a share out of one side.
+// A cut takes a share out of one side: of each level, or of the number of levels.
 type cut struct {
-	bid  bool
-	keep float64
+	bid   bool
+	keep  float64
+	whole bool
 }
 
-var cuts = []cut{{true, 0.5}, {false, 0.5}, {true, 0.4}, {false, 0.4}, {true, 0.3}, {false, 0.3}, {true, 0.1}, {false, 0.1}}
+var cuts = []cut{
+	{true, 0.5, false},
+	{false, 0.5, false},
+	{true, 0.4, false},
+	{false, 0.4, false},
+	{true, 0.3, false},
+	{false, 0.3, false},
+	{true, 0.1, false},
+	{false, 0.1, false},
+	{true, 0.3, true},
+	{false, 0.3, true},
+}
 
 func (c cut) side() string {
 	if c.bid {
@@ -228,24 +245,61 @@ func (c cut) side() string {
 	return "ask"
 }
 
-// apply returns the book without the share.
-func (c cut) apply(s *schemas.BookSnapshot) *schemas.BookSnapshot {
+// apply returns the book without the share, of a cut that began at from.
+func (c cut) apply(s *schemas.BookSnapshot, from schemas.Time) *schemas.BookSnapshot {
 	out := proto.CloneOf(s)
-	levels := out.Asks
+	levels := &out.Asks
 	if c.bid {
-		levels = out.Bids
+		levels = &out.Bids
 	}
-	for _, l := range levels {
+	if c.whole {
+		c.thin(out, levels, from)
+		return out
+	}
+	for _, l := range *levels {
 		c.scale(l.Quantity)
 	}
 	for _, d := range out.Bands {
+		quantity, capped := d.AskQuantity, d.AskCapped
 		if c.bid {
-			c.scale(d.BidQuantity)
-		} else {
-			c.scale(d.AskQuantity)
+			quantity, capped = d.BidQuantity, d.BidCapped
+		}
+		c.scale(quantity)
+		if capped != nil {
+			c.scale(capped)
 		}
 	}
 	return out
+}
+
+// thin takes whole levels out, the same prices as long as the cut lasts but the best one, and states the bands anew. Of one that goes
+// beyond the levels, which is not complete, that is less than was known: it was not judged before and is not now.
+func (c cut) thin(s *schemas.BookSnapshot, levels *[]*schemas.Level, from schemas.Time) {
+	mid := midOf(s)
+	best := (*levels)[0]
+	*levels = slices.DeleteFunc(*levels, func(l *schemas.Level) bool {
+		return l != best && rand.New(rand.NewPCG(uint64(from), uint64(l.Price.Mantissa))).Float64() >= c.keep
+	})
+	for _, d := range s.Bands {
+		n, sum, largest := 0, 0.0, 0.0
+		for ; n < len(*levels) && math.Abs((*levels)[n].Price.Float()/mid-1) <= float64(d.BasisPoints)/1e4; n++ {
+			q := (*levels)[n].Quantity.Float()
+			sum, largest = sum+q, max(largest, q)
+		}
+		capped := depth.Capped(n, sum, largest, func(i int) float64 { return (*levels)[i].Quantity.Float() })
+		if c.bid {
+			d.BidQuantity, d.BidCapped = amount(sum), amount(capped)
+		} else {
+			d.AskQuantity, d.AskCapped = amount(sum), amount(capped)
+		}
+	}
+}
+
+// amount is a quantity to the eighth decimal.
+func amount(q float64) *schemas.Decimal { return schemas.NewDecimal(int64(q*1e8), -8) }
+
+func midOf(s *schemas.BookSnapshot) float64 {
+	return (s.Bids[0].Price.Float() + s.Asks[0].Price.Float()) / 2
 }
 
 // scale leaves the share that is kept of a quantity.
@@ -325,7 +379,7 @@ func (b *bookTape) fork(m *taskMachine, saved any, c cut, from schemas.Time, ent
 			break
 		}
 		if s, ok := e.(*schemas.BookSnapshot); ok {
-			e = c.apply(s)
+			e = c.apply(s, from)
 		}
 		one.put(schemas.TypeOf(e), e)
 		for _, n := range one.take() {
@@ -356,38 +410,42 @@ func (t *cutTally) add(from, at schemas.Time) {
 }
 
 func (t *cutTally) report(c cut) CutReport {
-	return CutReport{Side: c.side(), Pct: 100 * (1 - c.keep), N: t.n, Five: Wilson(t.five, t.n), Ever: Wilson(t.ever, t.n), Delay: delayOf(t.delays)}
+	return CutReport{Side: c.side(), Pct: 100 * (1 - c.keep), Whole: c.whole, N: t.n, Five: Wilson(t.five, t.n), Ever: Wilson(t.ever, t.n), Delay: delayOf(t.delays)}
 }
 
-// A second is the depth of the bids and of the asks at its end.
+// A second is the book at its end.
 type second struct {
 	at    schemas.Time
-	depth [2]float64
+	book  *schemas.BookSnapshot
+	depth [2]float64 // of the bids and of the asks
 }
 
 // depths are those within a band, second by second.
 func (b *bookTape) depths(band float64) []second {
 	var all []second
-	var depth [2]float64
+	var last second
 	for _, e := range b.entries {
 		switch e := e.(type) {
 		case *schemas.BookSnapshot:
-			mid := (e.Bids[0].Price.Float() + e.Asks[0].Price.Float()) / 2
-			depth = [2]float64{}
-			for side, levels := range [2][]*schemas.Level{e.Bids, e.Asks} {
-				for _, l := range levels {
-					if d := l.Price.Float()/mid - 1; d >= -band/100 && d <= band/100 {
-						depth[side] += l.Quantity.Float()
-					}
-				}
-			}
+			last.book, last.depth = e, [2]float64{within(e, e.Bids, band), within(e, e.Asks, band)}
 		case *schemas.Tick:
-			if depth[0] > 0 {
-				all = append(all, second{schemas.Time(e.Time), depth})
+			if last.at = schemas.Time(e.Time); last.depth[0] > 0 {
+				all = append(all, last)
 			}
 		}
 	}
 	return all
+}
+
+// within is what the levels of a side have within a band.
+func within(s *schemas.BookSnapshot, levels []*schemas.Level, band float64) (sum float64) {
+	mid := midOf(s)
+	for _, l := range levels {
+		if d := l.Price.Float()/mid - 1; d >= -band/100 && d <= band/100 {
+			sum += l.Quantity.Float()
+		}
+	}
+	return sum
 }
 
 // charts are the depths of either side within a band.
@@ -432,7 +490,7 @@ func (b *bookTape) naive(band float64) LiquidityRow {
 			k := slices.IndexFunc(all, func(s second) bool { return s.at > from })
 			found := schemas.Time(0)
 			for base := k; k >= 0 && k < len(all) && all[k].at <= from.Add(cutLength); k++ {
-				if c.keep*all[k].depth[side] < mean(base, side)/2 {
+				if c.left(&all[k], band, from) < mean(base, side)/2 {
 					found = all[k].at
 					break
 				}
@@ -442,6 +500,21 @@ func (b *bookTape) naive(band float64) LiquidityRow {
 		out.Cuts = append(out.Cuts, t.report(c))
 	}
 	return out
+}
+
+// left is the depth of a second that a cut leaves.
+func (c cut) left(s *second, band float64, from schemas.Time) float64 {
+	switch {
+	case c.whole && c.bid:
+		thin := c.apply(s.book, from)
+		return within(thin, thin.Bids, band)
+	case c.whole:
+		thin := c.apply(s.book, from)
+		return within(thin, thin.Asks, band)
+	case c.bid:
+		return c.keep * s.depth[0]
+	}
+	return c.keep * s.depth[1]
 }
 
 // Sheet shows the report.
@@ -455,6 +528,9 @@ func (r *LiquidityReport) Sheet() *sheet.Sheet {
 		shares, late := sheet.Whiskers{Title: name, X: "share found within 5 s"}, sheet.Delays{Title: "How late: " + name}
 		for _, c := range one.Cuts {
 			cut := fmt.Sprintf("%s %.0f %%", c.Side, c.Pct)
+			if c.Whole {
+				cut += " of the levels"
+			}
 			t.Row(name, one.Alarms, figure(rate.Value), bounds(rate), cut, c.N, figure(c.Five.Value), bounds(c.Five), figure(c.Ever.Value),
 				fmt.Sprintf("%.1f s", c.Delay.Median*60))
 			shares.Rows = append(shares.Rows, whisker(cut, c.Five, 0))

@@ -6,13 +6,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tapewatch/tapewatch/internal/depth"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
 // book is a ladder of equal steps around a mid price: bids= and asks= are the quantity of each level, levels= how many a side has,
 // step= their distance, and depth= how many the source publishes (one more than levels unless it is given). With bands= the source
 // states the depth of all levels within so many basis points, knows the book as far as reach= basis points (all of it unless it is
-// given), and publishes no more than depth= of them.
+// given), and publishes no more than depth= of them. wall= is what stands on the middle level of the asks instead.
 //
 //	00:00:01 book v:BTC-USDT mid=60000 step=50 levels=10 bids=2~0.1 asks=2~0.1
 //	00:00:01 book v:BTC-USDT mid=60000 step=10 levels=100 bids=2 asks=2 depth=20 bands=10+50+100 reach=80
@@ -38,6 +39,9 @@ func book(meta *schemas.Meta, a *arguments) (schemas.Message, error) {
 			b.Bids = append(b.Bids, &schemas.Level{Price: schemas.NewDecimal(m-s*(2*i+1)/2, exponent), Quantity: q})
 		}
 		if q := a.decimal("asks"); q.Sign() > 0 {
+			if _, ok := a.values["wall"]; ok && i == int64(levels)/2 {
+				q = a.decimal("wall")
+			}
 			b.Asks = append(b.Asks, &schemas.Level{Price: schemas.NewDecimal(m+s*(2*i+1)/2, exponent), Quantity: q})
 		}
 	}
@@ -60,23 +64,29 @@ func bands(b *schemas.BookSnapshot, mid *schemas.Decimal, a *arguments) error {
 		if err != nil {
 			return fmt.Errorf("bands: %w", err)
 		}
-		sum := func(levels []*schemas.Level) *schemas.Decimal {
+		sum := func(levels []*schemas.Level) (all, capped *schemas.Decimal) {
 			const digits = -8
-			total := int64(0)
+			var quantities []float64
+			total, largest := int64(0), int64(0)
 			for _, l := range levels {
 				price, _ := l.Price.Rescale(digits)
 				middle, _ := mid.Rescale(digits)
 				quantity, ok := l.Quantity.Rescale(digits)
 				if away := max(price-middle, middle-price); ok && away <= middle/whole*int64(width) {
-					total += quantity
+					total, largest = total+quantity, max(largest, quantity)
+					quantities = append(quantities, float64(quantity))
 				}
 			}
-			return schemas.NewDecimal(total, digits)
+			all = schemas.NewDecimal(total, digits)
+			if v := depth.Capped(len(quantities), float64(total), float64(largest), func(i int) float64 { return quantities[i] }); v < float64(total) {
+				capped = schemas.NewDecimal(int64(v), digits)
+			}
+			return all, capped
 		}
-		known := width <= reach
-		b.Bands = append(b.Bands, &schemas.DepthBand{
-			BasisPoints: uint32(width), BidQuantity: sum(b.Bids), AskQuantity: sum(b.Asks), BidComplete: known, AskComplete: known,
-		})
+		d := &schemas.DepthBand{BasisPoints: uint32(width), BidComplete: width <= reach, AskComplete: width <= reach}
+		d.BidQuantity, d.BidCapped = sum(b.Bids)
+		d.AskQuantity, d.AskCapped = sum(b.Asks)
+		b.Bands = append(b.Bands, d)
 	}
 	b.Bids, b.Asks = b.Bids[:min(len(b.Bids), int(b.Depth))], b.Asks[:min(len(b.Asks), int(b.Depth))]
 	return nil
