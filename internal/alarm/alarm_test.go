@@ -57,6 +57,7 @@ func TestEpisodeStories(t *testing.T) {
 		{"cool-down ends after five bars", "mm..mmmmmm", ".O.R.....O"},
 		{"two tiers break the cool-down", "ll..hh", ".O.R.O"},
 		{"one tier does not", "ll..mm", ".O.R.."},
+		{"one bar of two tiers lets no lesser one through", "ll..hll", ".O.R..."},
 		{"stay alone opens nothing", "ssss", "...."},
 	} {
 		var e Episode

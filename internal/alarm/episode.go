@@ -112,15 +112,17 @@ func (e *Episode) Opened() int64 { return e.opened }
 // Step takes one bar and says what to emit. Open and Update carry s.Severity, which is then Peak.
 func (e *Episode) Step(r Rules, s Signal) Transition {
 	enter := (s.Enter || s.Hard) && s.Severity > None
-	switch e.phase {
-	case Active:
+	if e.phase == Active {
 		return e.active(r, s, enter)
-	case Cooling:
-		if s.At-e.resolved < r.CoolDown && (!enter || s.Severity < e.peak+2) {
+	}
+	// A bar that breaks the cool-down ends it for itself, not for lesser ones behind it.
+	cooling := e.peak > None && s.At-e.resolved < r.CoolDown
+	enter = enter && (!cooling || s.Severity >= e.peak+2)
+	if e.phase == Cooling {
+		if cooling && !enter {
 			return Unchanged
 		}
 		e.phase = Quiet
-	case Quiet, Pending:
 	}
 	return e.pend(r, s, enter)
 }
