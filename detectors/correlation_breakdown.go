@@ -40,7 +40,7 @@ func init() {
 		Step:    time.Minute,
 		Defaults: correlationConfig{
 			Threshold: 0.5, Pairs: []string{"*/*"}, Bar: processor.Duration(2 * time.Minute), Window: processor.Duration(150 * time.Minute),
-			CheckInterval: processor.Duration(2 * time.Minute), MinBars: 60, MaxZeroShare: 0.3, MaxMembers: 16, MinMembers: 3, BudgetDays: 1, AdaptiveRate: 0.2,
+			CheckInterval: processor.Duration(2 * time.Minute), MinBars: 60, MaxZeroShare: 0.3, MaxMembers: 16, MinMembers: 3, BudgetDays: 4, AdaptiveRate: 0.2,
 			CoolDown: processor.Duration(time.Hour), QuietFor: processor.Duration(30 * time.Minute),
 		},
 		New: func(c correlationConfig, key processor.Key) processor.Processor {
@@ -61,7 +61,7 @@ type correlationConfig struct {
 	MaxMembers    int                `koanf:"max_members" json:"max_members" doc:"Members of a basket that are watched, at most: the first in the order of their keys."`
 	MinMembers    int                `koanf:"min_members" json:"min_members" doc:"From so many members on each is also compared with the mean of the others; at least 3."`
 	Strict        bool               `koanf:"strict" json:"strict" doc:"Raise events by the threshold alone."`
-	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days from which a score raises an event when the correlation changed by 0.4 of the threshold, per pair."`
+	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Days in which a pair may raise one alarm below the threshold, from 0.4 of it: how rare a score must be."`
 	Budgets       []keyBudget        `koanf:"budgets" json:"budgets,omitempty" doc:"Pairs (A/B, in alphabetical order) and members with a budget of their own, * and ? are wildcards; the first that names one counts."`
 	AdaptiveRate  float64            `koanf:"adaptive_rate" json:"adaptive_rate" doc:"Step of the adaptive correction of the calibrated thresholds, 0 (off) to 0.5."`
 	CoolDown      processor.Duration `koanf:"cool_down" json:"cool_down" doc:"Quiet time after an episode, which only a rise of two severities breaks."`
@@ -129,13 +129,12 @@ func (c correlationConfig) wants(a, b *seat) bool {
 
 // correlation watches the pairs of one basket.
 type correlation struct {
-	cfg   correlationConfig
-	key   processor.Key
-	rules alarm.Rules
-	// How pairs of members are calibrated, and pairs of a member with the others.
-	pairPlan, restPlan *calibration.Plan
-	slow               float64 // fading of the baselines by a bar
-	fading             fading
+	cfg    correlationConfig
+	key    processor.Key
+	rules  alarm.Rules
+	layout *calibration.Layout
+	slow   float64 // fading of the baselines by a bar
+	fading fading
 
 	// members in the order of their keys; pairs in the order of both.
 	members []*constituent
@@ -151,15 +150,10 @@ var _ processor.Deduplicator = (*correlation)(nil)
 func (c *correlation) Duplicates() uint64 { return c.duplicates }
 
 func newCorrelation(c correlationConfig, key processor.Key, layout *calibration.Layout) *correlation {
-	plan := func(daily, weekly float64) *calibration.Plan {
-		// Populations, version 1: scores at one and one seventh alarm a day, medians over bitfinex, January to March 2019.
-		p := calibration.Population{Version: 1, Daily: daily, Weekly: weekly}
-		return &calibration.Plan{Layout: layout, Population: p, Rate: 1 / c.BudgetDays, Eta: c.AdaptiveRate}
-	}
 	steps := max(int(c.QuietFor/max(c.CheckInterval, c.Bar)), 1)
 	return &correlation{
 		cfg: c, key: key, rules: alarm.Rules{Need: 1, Of: 1, ExitBars: steps, CoolDown: int64(c.CoolDown)},
-		pairPlan: plan(3.7, 6.8), restPlan: plan(4.4, 7.6), slow: fixed.Decay(int64(c.Bar), int64(72*time.Hour)), fading: fadingOf(c.Bar.D()),
+		layout: layout, slow: fixed.Decay(int64(c.Bar), int64(72*time.Hour)), fading: fadingOf(c.Bar.D()),
 		profile: season.NewProfile(season.HoursOfWeek),
 	}
 }
@@ -292,7 +286,7 @@ func (c *correlation) closeBar(now schemas.Time) {
 	}
 }
 
-const correlationLayout = 2
+const correlationLayout = 3
 
 func (c *correlation) AppendState(dst []byte) []byte {
 	dst = append(dst, correlationLayout)

@@ -187,6 +187,9 @@ func (p *pair) leave(a, b int16, decay float64) {
 
 const (
 	mostRho = 0.97
+	// pairHours and restHours are how many hours beyond the threshold make an alarm, of a pair and of a member against the others: a
+	// score looks back over the window.
+	pairHours, restHours = 4, 6
 	// clipRatio bounds what one bar adds to a cumulative sum, mostSum the sum: it must come down again in hours.
 	clipRatio, mostSum = 3, 30
 	// windowWeight makes the window's ratio as rare as a cumulative sum of the same score: one in a week.
@@ -310,12 +313,13 @@ func bounded(v int64) int16 {
 // plan is how a pair is calibrated, by its own budget if it has one.
 func (c *correlation) plan(p *pair) *calibration.Plan {
 	if p.plan == nil {
-		own, key := *c.restPlan, p.a.symbol
+		// Populations, version 1: scores that an hour reaches once a day and once a week, medians over bitfinex, January to March 2019.
+		key, hours, population := p.a.symbol, float64(restHours), calibration.Population{Version: 1, Daily: 4.4, Weekly: 7.6}
 		if p.b != nil {
-			own, key = *c.pairPlan, p.a.symbol+"/"+p.b.symbol
+			key, hours, population = key+"/"+p.b.symbol, pairHours, calibration.Population{Version: 1, Daily: 3.7, Weekly: 6.8}
 		}
-		own.Rate = 1 / budgetFor(c.cfg.Budgets, p.a.venue, key, c.cfg.BudgetDays)
-		p.plan = &own
+		days := budgetFor(c.cfg.Budgets, p.a.venue, key, c.cfg.BudgetDays)
+		p.plan = &calibration.Plan{Layout: c.layout, Population: population, Hours: hours / days, Alarms: 1 / days, Eta: c.cfg.AdaptiveRate, Reach: 1}
 	}
 	return p.plan
 }

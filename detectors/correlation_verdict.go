@@ -23,6 +23,7 @@ type pairVerdict struct {
 	severity alarm.Severity
 	legs     []string
 	stay     bool
+	rare     bool // beyond the calibrated threshold
 	effect   float64
 	days     float64
 	// broken and of count the pairs of a member, when the verdict is on it.
@@ -47,19 +48,19 @@ func (c *correlation) weigh(p *pair) pairVerdict {
 	knob := v.effect >= 1 && s.n >= c.cfg.MinBars
 	threshold, _ := p.calib.Threshold()
 	cold := !p.calib.Calibrated()
-	rare := !c.cfg.Strict && !cold && v.effect >= alarm.EffectFloor && s.score >= threshold
+	v.rare = !c.cfg.Strict && !cold && v.effect >= alarm.EffectFloor && s.score >= threshold
 	v.stay = v.effect >= alarm.EffectFloor || !cold && float64(windowWeight*s.window) >= float64(alarm.DefaultExitRatio*threshold)
-	if !knob && !rare {
+	if !knob && !v.rare {
 		return v
 	}
 	v.days = p.calib.ReturnDays(c.plan(p), s.score)
 	if knob {
 		v.legs = append(v.legs, legChange)
 	}
-	if rare && float64(windowWeight*s.window) >= threshold {
+	if v.rare && float64(windowWeight*s.window) >= threshold {
 		v.legs = append(v.legs, legWindow)
 	}
-	if rare && max(p.down, p.up) >= threshold {
+	if v.rare && max(p.down, p.up) >= threshold {
 		v.legs = append(v.legs, legCusum)
 	}
 	if cold {
@@ -84,6 +85,7 @@ func (c *correlation) judge(now schemas.Time, missing int, emit processor.Emit) 
 	for _, p := range c.pairs {
 		active := p.episode.Phase() == alarm.Active
 		if !active && (p.a.rest.episode.Phase() == alarm.Active || p.b.rest.episode.Phase() == alarm.Active) {
+			p.calib.Excuse()
 			continue // the member's event speaks for its pairs
 		}
 		c.step(p, now, p.verdict, missing, emit)
@@ -167,6 +169,9 @@ func (c *correlation) step(p *pair, now schemas.Time, v pairVerdict, missing int
 		t = p.episode.Withdraw(int64(now))
 	}
 	if t != alarm.Unchanged {
+		if v.rare && p.episode.Charge() {
+			p.calib.Alarm()
+		}
 		v.severity = p.episode.Tells(t, v.severity)
 		c.report(p, now, v, t.Status(), missing, emit)
 	}

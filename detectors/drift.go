@@ -26,12 +26,13 @@ const (
 	sizeDecay = 0.81873075307798182 // e^(-1/5)
 	// sizeShare is the part that the last minutes have in the variance that a jump is measured in: jumps come in swarms.
 	sizeShare = 0.2
-	// driftBudget is the share that drift bursts get of the budget of jumps: of 1, a half and a third, chosen on 2018 for jumps and
+	// jumpHours and driftHours are how many hours beyond their thresholds make an alarm: more than one in all, as hours in a row and
+	// legs that fire together make one. Drifts have half of what jumps have: of 1, a half and a third, chosen on 2018 for jumps and
 	// ramps of 3 %.
-	driftBudget = 0.5
-	// driftStep is the step of the adaptive correction over that of jumps: the score of a week is a quarter above that of a day, not nearly twice
-	// as high. Of 0, 0.1, 0.25, 0.5 and 1 chosen on 2018.
-	driftStep = 0.25
+	jumpHours, driftHours = 0.8, 0.4
+	// driftReach is how far the adaptive correction moves the threshold, as a power of what it does to that of jumps: the score of a week is a
+	// quarter above that of a day, not nearly twice as high. Of 0, 0.1, 0.25, 0.5 and 1 chosen on 2018.
+	driftReach = 0.25
 	// sizeKnown is the weight from which their size is known.
 	sizeKnown = 4
 )

@@ -17,7 +17,7 @@ import (
 
 const (
 	exchangeOutageName    = "exchange_outage"
-	exchangeOutageVersion = 2
+	exchangeOutageVersion = 3
 	// pipelineStall is the type of the events that speak of ourselves: no health of the feeds, or no network. It is never an outage.
 	pipelineStall = "pipeline_stall"
 )
@@ -46,7 +46,7 @@ func init() {
 				cfg: c, key: key, season: season.NewProfile(season.HoursOfWeek), rules: alarm.Rules{Need: 1, Of: 1, ExitBars: 1, CoolDown: int64(c.CoolDown)},
 				// Population, version 1: on five pairs of bitfinex, January to June 2019, an hour's pooled phi reaches 1 once in 8 days,
 				// 4 in 16 and 12 in 116; a line through two points cannot be all of that, and overstates the rarity at 12 fivefold.
-				plan: &calibration.Plan{Layout: layout, Population: calibration.Population{Version: 1, Daily: 0.5, Weekly: 4}, Rate: falseRate},
+				plan: &calibration.Plan{Layout: layout, Population: calibration.Population{Version: 1, Daily: 0.5, Weekly: 4}, Hours: falseRate, Alarms: falseRate, Reach: 1},
 			}
 		},
 	})
@@ -400,7 +400,7 @@ func (x *exchangeOutage) watchOurselves(now schemas.Time, see sight, emit proces
 	}
 }
 
-const exchangeOutageLayout = 2
+const exchangeOutageLayout = 3
 
 func (x *exchangeOutage) AppendState(dst []byte) []byte {
 	dst = append(dst, exchangeOutageLayout)

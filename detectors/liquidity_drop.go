@@ -44,7 +44,7 @@ func init() {
 			// Population, version 1: no book of more than minutes is at hand to measure it on. A third and a half gone for five
 			// seconds stand for once a day and once a week; what they raise is low until the key's own history speaks.
 			return newLiquidityDrop(c, key, &calibration.Plan{
-				Layout: layout, Population: calibration.Population{Version: 1, Daily: 0.4, Weekly: 0.7}, Rate: 1 / c.BudgetDays, Eta: c.AdaptiveRate,
+				Layout: layout, Population: calibration.Population{Version: 1, Daily: 0.4, Weekly: 0.7}, Hours: 1 / c.BudgetDays, Alarms: 1 / c.BudgetDays, Eta: c.AdaptiveRate, Reach: 1,
 			})
 		},
 	})
@@ -60,7 +60,7 @@ type liquidityDropConfig struct {
 	Recovery      processor.Duration `koanf:"recovery" json:"recovery" doc:"A drop beyond the threshold is critical when less than 80 % of the depth is back after this time."`
 	Notional      float64            `koanf:"notional" json:"notional" doc:"Size of the order whose slippage is stated, in units of the quote currency."`
 	Strict        bool               `koanf:"strict" json:"strict" doc:"Raise events by threshold_pct alone."`
-	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days from which a drop below threshold_pct, but of 0.4 of it, raises a low or medium event."`
+	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Days in which drops below threshold_pct, from 0.4 of it, may raise one alarm, low or medium: how rare they must be."`
 	Budgets       []keyBudget        `koanf:"budgets" json:"budgets,omitempty" doc:"Keys with a budget of their own: by symbol or venue:symbol (chain:asset), * and ? are wildcards; the first that names a key counts."`
 	AdaptiveRate  float64            `koanf:"adaptive_rate" json:"adaptive_rate" doc:"Step of the adaptive correction of the calibrated threshold, 0 (off) to 0.5."`
 	CoolDown      processor.Duration `koanf:"cool_down" json:"cool_down" doc:"Quiet time after an episode, which only a rise of two severities breaks."`
@@ -406,7 +406,7 @@ func (b *bookBand) learn(now schemas.Time, v *bandView, season float64) (mean fl
 	return sum / max(n, 1), n > 0
 }
 
-const liquidityDropLayout = 2
+const liquidityDropLayout = 3
 
 func (l *liquidityDrop) AppendState(dst []byte) []byte {
 	dst = append(dst, liquidityDropLayout)

@@ -2,6 +2,7 @@ package detectors
 
 import (
 	"math"
+	"slices"
 
 	"github.com/tapewatch/tapewatch/internal/alarm"
 	"github.com/tapewatch/tapewatch/internal/fixed"
@@ -10,6 +11,8 @@ import (
 )
 
 const (
+	legRareDepth = "rare_depth" // below the knob, but beyond the calibrated threshold
+
 	deepDrop = 0.8 // share gone that is critical by itself
 	backAt   = 0.8 // share of the depth that must be back after the recovery time
 	wideBy   = 3   // spread over its baseline that makes a drop high
@@ -59,7 +62,7 @@ func (l *liquidityDrop) weigh(now schemas.Time) liquidityVerdict {
 		v.severity, v.legs = alarm.Medium, append(v.legs, "depth")
 		l.aggravate(hits, &v)
 	} else if threshold, _ := l.calib.Threshold(); !l.cfg.Strict && v.gone >= float64(alarm.EffectFloor*knob) && v.score >= threshold {
-		v.severity, v.legs = alarm.Low, append(v.legs, "rare_depth")
+		v.severity, v.legs = alarm.Low, append(v.legs, legRareDepth)
 		if l.calib.ReturnDays(l.plan, v.score) >= rareDays {
 			v.severity = alarm.Medium
 		}
@@ -127,6 +130,9 @@ func (l *liquidityDrop) judge(now schemas.Time, emit processor.Emit) {
 		Stay: v.latest >= float64(alarm.DefaultExitRatio*l.cfg.ThresholdPct/100),
 	}
 	if t := l.episode.Step(l.rules, s); t != alarm.Unchanged {
+		if slices.Contains(v.legs, legRareDepth) && l.episode.Charge() {
+			l.calib.Alarm()
+		}
 		v.severity = l.episode.Tells(t, v.severity)
 		l.report(now, v, t.Status(), emit)
 	}

@@ -14,7 +14,7 @@ import (
 
 const (
 	priceAnomalyName    = "price_anomaly"
-	priceAnomalyVersion = 2
+	priceAnomalyVersion = 3
 )
 
 // OnTime runs every second, because the move over the window is judged between minute closes too: at fixed moments of event
@@ -47,8 +47,8 @@ func init() {
 			return &priceAnomaly{
 				cfg: c, key: key, rules: c.rules(), closes: newCloses(c.minutes()), vol: newVolatility(),
 				// Populations, version 2: scores at one and at one seventh alarm a day, means of BTC and ETH on bitfinex, 2018.
-				jumpPlan:  c.plan(jumps, calibration.Population{Version: 2, Daily: 7.9, Weekly: 14.1}, 1, 1),
-				driftPlan: c.plan(drifts, calibration.Population{Version: 2, Daily: 3.2, Weekly: 4}, driftBudget, driftStep),
+				jumpPlan:  c.plan(jumps, calibration.Population{Version: 2, Daily: 7.9, Weekly: 14.1}, jumpHours, 1),
+				driftPlan: c.plan(drifts, calibration.Population{Version: 2, Daily: 3.2, Weekly: 4}, driftHours, driftReach),
 			}
 		},
 	})
@@ -60,7 +60,7 @@ type priceAnomalyConfig struct {
 	Window        processor.Duration `koanf:"window" json:"window" doc:"Length of the window of the move; whole minutes, at most 60."`
 	CheckInterval processor.Duration `koanf:"check_interval" json:"check_interval" doc:"How often the move is judged between minute closes, in event time, whole seconds; with a minute or more only at the closes."`
 	Strict        bool               `koanf:"strict" json:"strict" doc:"Raise events by threshold_pct alone: no jump, drift or early-warning leg."`
-	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days from which a jump score alone may raise an event, per instrument; twice that for a drift burst."`
+	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Days in which jumps and drift bursts below the threshold may raise one alarm, per instrument."`
 	Budgets       []keyBudget        `koanf:"budgets" json:"budgets,omitempty" doc:"Keys with a budget of their own: by symbol or venue:symbol (chain:asset), * and ? are wildcards; the first that names a key counts."`
 	AdaptiveRate  float64            `koanf:"adaptive_rate" json:"adaptive_rate" doc:"Step of the adaptive correction of the calibrated thresholds, 0 (off) to 0.5."`
 	CoolDown      processor.Duration `koanf:"cool_down" json:"cool_down" doc:"Quiet time after an episode, which only a rise of two severities breaks."`
@@ -96,9 +96,11 @@ func (c priceAnomalyConfig) rules() alarm.Rules {
 // minutes is the length of the window.
 func (c priceAnomalyConfig) minutes() int { return int(c.Window.D() / time.Minute) }
 
-// plan is how a leg is calibrated: its shares of the budget and of the step of the adaptive correction.
-func (c priceAnomalyConfig) plan(layout *calibration.Layout, population calibration.Population, budget, step float64) *calibration.Plan {
-	return &calibration.Plan{Layout: layout, Population: population, Rate: budget / c.BudgetDays, Eta: float64(step * c.AdaptiveRate)}
+// plan is how a leg is calibrated: its hours beyond the threshold for an alarm of the key, and how far the adaptive correction moves it.
+func (c priceAnomalyConfig) plan(layout *calibration.Layout, population calibration.Population, hours, reach float64) *calibration.Plan {
+	return &calibration.Plan{
+		Layout: layout, Population: population, Hours: hours / c.BudgetDays, Alarms: 1 / c.BudgetDays, Eta: c.AdaptiveRate, Reach: reach,
+	}
 }
 
 // priceAnomaly watches one instrument.
@@ -223,7 +225,7 @@ func (p *priceAnomaly) OnTime(now schemas.Time, emit processor.Emit) {
 	}
 }
 
-const priceAnomalyLayout = 2
+const priceAnomalyLayout = 3
 
 func (p *priceAnomaly) AppendState(dst []byte) []byte {
 	dst = append(dst, priceAnomalyLayout)

@@ -2,6 +2,7 @@ package detectors
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/tapewatch/tapewatch/internal/alarm"
@@ -190,6 +191,7 @@ func (p *priceAnomaly) judge(m moment, emit processor.Emit) {
 			p.crash = crash{}
 		}
 		if t != alarm.Unchanged {
+			p.charge(v)
 			v.severity = p.episode.Tells(t, v.severity)
 			p.report(m, v, t.Status(), emit)
 		}
@@ -198,6 +200,14 @@ func (p *priceAnomaly) judge(m moment, emit processor.Emit) {
 		}
 	}
 	p.followCrash(m, e >= 1, emit)
+}
+
+// charge counts an event that a calibrated leg has a part in against the budget, once an episode.
+func (p *priceAnomaly) charge(v verdictOf) {
+	if (slices.Contains(v.legs, legJump) || slices.Contains(v.legs, legDrift)) && p.episode.Charge() {
+		p.jumps.Alarm()
+		p.drifts.Alarm()
+	}
 }
 
 // weigh lists the legs that fired and the severity that they give.

@@ -15,7 +15,7 @@ import (
 
 const (
 	unusualVolumeName    = "unusual_volume"
-	unusualVolumeVersion = 3
+	unusualVolumeVersion = 4
 )
 
 // An instance is a basket, because most of an instrument's volume is its market's: what counts is what its peers do not share.
@@ -53,7 +53,7 @@ type unusualVolumeConfig struct {
 	LongWindow    processor.Duration `koanf:"long_window" json:"long_window" doc:"Length of the second sums of volume; whole minutes, at most 60."`
 	CheckInterval processor.Duration `koanf:"check_interval" json:"check_interval" doc:"How often the sums are judged, in event time; whole minutes."`
 	Strict        bool               `koanf:"strict" json:"strict" doc:"Raise events by the multiplier alone, however common they are."`
-	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Return period in days that a score needs besides the multiplier, per instrument and leg."`
+	BudgetDays    float64            `koanf:"budget_days" json:"budget_days" doc:"Days in which an instrument beyond the multiplier may raise one alarm: how rare a score must be."`
 	Budgets       []keyBudget        `koanf:"budgets" json:"budgets,omitempty" doc:"Instruments with a budget of their own: by symbol or venue:symbol, * and ? are wildcards; the first that names one counts."`
 	AdaptiveRate  float64            `koanf:"adaptive_rate" json:"adaptive_rate" doc:"Step of the adaptive correction of the calibrated thresholds, 0 (off) to 0.5."`
 	CoolDown      processor.Duration `koanf:"cool_down" json:"cool_down" doc:"Quiet time after an episode, which only a rise of two severities breaks."`
@@ -173,7 +173,7 @@ func (u *unusualVolume) OnTime(now schemas.Time, emit processor.Emit) {
 	u.members = slices.DeleteFunc(u.members, func(m *member) bool { return m.left(now) })
 }
 
-const unusualVolumeLayout = 3
+const unusualVolumeLayout = 4
 
 func (u *unusualVolume) AppendState(dst []byte) []byte {
 	dst = append(dst, unusualVolumeLayout)

@@ -14,6 +14,8 @@ import (
 )
 
 const (
+	// volumeHours is how many hours beyond the threshold of each leg make an alarm: legs fire together.
+	volumeHours = 0.8
 	// blocksLeast is how many blocks a forecast needs behind it before anything is judged by it.
 	blocksLeast = 8
 	// smoothing is added to a sum before its logarithm is taken, as a share of its long mean.
@@ -90,7 +92,7 @@ func (c unusualVolumeConfig) legs(layout *calibration.Layout) []volumeLeg {
 	long := [2]calibration.Population{{Version: 3, Daily: 2.9, Weekly: 4.6}, {Version: 3, Daily: 4.9, Weekly: 10.4}}
 	leg := func(name string, effect, rare int, p [2]calibration.Population) volumeLeg {
 		plan := func(p calibration.Population) *calibration.Plan {
-			return &calibration.Plan{Layout: layout, Population: p, Rate: 1 / c.BudgetDays, Eta: c.AdaptiveRate}
+			return &calibration.Plan{Layout: layout, Population: p, Hours: volumeHours / c.BudgetDays, Alarms: 1 / c.BudgetDays, Eta: c.AdaptiveRate, Reach: 1}
 		}
 		return volumeLeg{name: name, effect: effect, rare: rare, market: plan(p[0]), plain: plan(p[1])}
 	}
@@ -268,6 +270,7 @@ type volumeVerdict struct {
 	fired    [8]bool
 	main     int
 	stay, ok bool
+	rare     bool // a leg fired by its calibrated threshold
 }
 
 // weigh compares each leg with the knob and with its calibrated threshold.
@@ -291,7 +294,7 @@ func (u *unusualVolume) weigh(m *member) volumeVerdict {
 		if effect < 1 || (!free && rare.score < threshold) {
 			continue
 		}
-		v.fired[i] = true
+		v.fired[i], v.rare = true, v.rare || !free
 		if g := max(alarm.GradeByRarity(calib.ReturnDays(u.plan(m, i, rare.peers), rare.score), effect), alarm.Low); g > v.severity {
 			v.severity, v.main = g, i
 		}
@@ -311,6 +314,11 @@ func (u *unusualVolume) judge(m *member, now schemas.Time, silent int, emit proc
 		t = m.episode.Withdraw(int64(now))
 	}
 	if t != alarm.Unchanged {
+		if v.rare && m.episode.Charge() {
+			for i := range m.calib {
+				m.calib[i].Alarm()
+			}
+		}
 		v.severity = m.episode.Tells(t, v.severity)
 		u.report(m, now, v, t.Status(), silent, emit)
 	}

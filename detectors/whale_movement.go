@@ -17,7 +17,7 @@ import (
 
 const (
 	whaleMovementName    = "whale_movement"
-	whaleMovementVersion = 3
+	whaleMovementVersion = 4
 )
 
 // A transfer is judged when its record comes. Flows, which are sums of many transfers, are judged in OnTime. Sizes and flows have
@@ -98,9 +98,9 @@ func (c whaleMovementConfig) Validate() error {
 	return checkBudgets(whaleMovementName, c.BudgetDays, c.Budgets)
 }
 
-// plan is the calibration of a score whose budget is so many times the configured one.
+// plan is the calibration of a score whose threshold an hour passes once in so many times the budget.
 func (c whaleMovementConfig) plan(layout *calibration.Layout, population calibration.Population, times float64) *calibration.Plan {
-	return &calibration.Plan{Layout: layout, Population: population, Rate: 1 / (times * c.BudgetDays), Eta: c.AdaptiveRate}
+	return &calibration.Plan{Layout: layout, Population: population, Hours: 1 / (times * c.BudgetDays), Alarms: 1 / (times * c.BudgetDays), Eta: c.AdaptiveRate, Reach: 1, ByHours: true}
 }
 
 // A flowClass is the kind of way that money takes.
@@ -339,7 +339,7 @@ func (w *whaleMovement) OnTime(now schemas.Time, emit processor.Emit) {
 	}
 }
 
-const whaleMovementLayout = 3
+const whaleMovementLayout = 4
 
 func (w *whaleMovement) AppendState(dst []byte) []byte {
 	dst = append(dst, whaleMovementLayout)

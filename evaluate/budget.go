@@ -13,18 +13,12 @@ import (
 	"github.com/tapewatch/tapewatch/stream/processor"
 )
 
-// budgeted are the legs that a budget is for, by the calibration that they share. Legs of the knob have none.
-var budgeted = map[string]map[string]string{
-	"price_anomaly":         {"jump": "jump", "drift_burst": "drift_burst"},
-	"unusual_volume":        {"volume": "volume", "volume_long": "volume_long", "trades": "trades", "rush_orders": "rush_orders"},
-	"correlation_breakdown": {"likelihood": "score", "cusum": "score"},
+// budgeted are the legs whose alarms a budget is for; those of the knob have none.
+var budgeted = map[string][]string{
+	"price_anomaly":         {"jump", "drift_burst"},
+	"unusual_volume":        {"volume", "volume_long", "trades", "rush_orders"},
+	"correlation_breakdown": {"likelihood", "cusum"},
 }
-
-// budgetShares are the shares of the budget that legs get, where it is not all of it.
-var budgetShares = map[string]float64{"drift_burst": 0.5}
-
-// allLegs is the row of a key as a whole: its budget is the sum of those of its legs, of which those that fire together make one alarm.
-const allLegs = "all"
 
 // Half and Quarter are the periods that a budget can be looked at over.
 const (
@@ -32,28 +26,29 @@ const (
 	Quarter = "quarter"
 )
 
-// A BudgetReport sets what the legs of a detector raise in the periods of a recording against what they may.
+// A BudgetReport sets what the keys of a detector raise in the periods of a recording against what they may.
 type BudgetReport struct {
 	Detector string      `json:"detector"`
 	Rows     []BudgetRow `json:"rows"`
 }
 
-// A BudgetRow is one leg of one key at one budget, with the adaptive control as configured and without it.
+// A BudgetRow is one key at one budget, with the adaptive control as configured and without it.
 type BudgetRow struct {
 	Key string `json:"key"`
-	Leg string `json:"leg"`
-	// Budget is what the leg may raise, alarms a day.
+	// Budget is what the key may raise, alarms a day.
 	Budget   float64      `json:"budget"`
 	Adaptive BudgetSeries `json:"adaptive"`
 	Fixed    BudgetSeries `json:"fixed"`
 }
 
-// A BudgetSeries is what a leg really raised.
+// A BudgetSeries is what a key really raised.
 type BudgetSeries struct {
 	Periods []BudgetPeriod `json:"periods"`
 	// Following is the rate over all periods but the first, in which the key warms up, and Ratio the same over the budget.
 	Following Interval `json:"following"`
 	Ratio     float64  `json:"ratio"`
+	// Legs are the alarms a day of each leg over the following periods; one alarm may be of several.
+	Legs map[string]float64 `json:"legs"`
 }
 
 // A BudgetPeriod is a half or a quarter of a year.
@@ -65,7 +60,7 @@ type BudgetPeriod struct {
 }
 
 // RunBudget runs a detector over the test range once with its adaptive control and once without, at the budgets of the rates: 1/day
-// stands for a budget of one day a leg, and nothing is fitted. An alarm of a leg is an episode of which an event names the leg.
+// stands for budget_days of 1, and nothing is fitted. An alarm is an episode of which an event names a leg that the budget is for.
 func RunBudget(ctx context.Context, o Options) (*BudgetReport, error) {
 	switch {
 	case budgeted[o.Detector] == nil:
@@ -148,31 +143,10 @@ func (u budgetUnit) rows(ctx context.Context, o Options, c columns, rate Rate) (
 		change["adaptive_rate"] = 0
 	}
 	var rows []BudgetRow
-	legs := runs[0].legs()
 	for j, key := range u.keys {
-		for _, leg := range legs {
-			may := budget * shareOf(leg, legs)
-			rows = append(rows, BudgetRow{Key: key, Leg: leg, Budget: may, Adaptive: runs[0].members[j].series(leg, may), Fixed: runs[1].members[j].series(leg, may)})
-		}
+		rows = append(rows, BudgetRow{Key: key, Budget: budget, Adaptive: runs[0].members[j].series(budget), Fixed: runs[1].members[j].series(budget)})
 	}
 	return rows, nil
-}
-
-// shareOf is what a leg has of the budget, and all of them together.
-func shareOf(leg string, legs []string) float64 {
-	if share := budgetShares[leg]; share > 0 {
-		return share
-	}
-	if leg != allLegs {
-		return 1
-	}
-	sum := 0.0
-	for _, one := range legs {
-		if one != allLegs {
-			sum += shareOf(one, legs)
-		}
-	}
-	return sum
 }
 
 // A budgetRun is one run over the test range.
@@ -182,9 +156,14 @@ type budgetRun struct{ members []*budgetMember }
 type budgetMember struct {
 	key     string
 	periods []string
-	minutes map[string]int            // by period
-	alarms  map[string]map[string]int // by leg and period
-	counted map[string]bool           // episode and leg
+	minutes map[string]int // by period
+	alarms  map[string]int
+	legs    map[string]map[string]int // by leg and period
+	counted map[string]bool           // episodes, and each with a leg
+}
+
+func newBudgetMember(key string) *budgetMember {
+	return &budgetMember{key: key, minutes: map[string]int{}, alarms: map[string]int{}, legs: map[string]map[string]int{}, counted: map[string]bool{}}
 }
 
 func (u budgetUnit) run(ctx context.Context, o Options, c columns, b *processor.Bound) (*budgetRun, error) {
@@ -195,7 +174,7 @@ func (u budgetUnit) run(ctx context.Context, o Options, c columns, b *processor.
 	defer s.close()
 	out := &budgetRun{}
 	for _, key := range u.keys {
-		out.members = append(out.members, &budgetMember{key: key, minutes: map[string]int{}, alarms: map[string]map[string]int{}, counted: map[string]bool{}})
+		out.members = append(out.members, newBudgetMember(key))
 	}
 	machine := newTaskMachine(b, o, symbolsOf(u.series))
 	machine.out.keep = func(e *schemas.Event) {
@@ -240,48 +219,35 @@ func (m *budgetMember) step(r row, all []Series, period string) {
 	m.minutes[period]++
 }
 
-// hear counts an event for each leg that it names and that its episode had not named yet.
-func (m *budgetMember) hear(e *schemas.Event, legs map[string]string, period string) {
+// hear counts an event for its key, and for each leg that it names, the first time in an episode.
+func (m *budgetMember) hear(e *schemas.Event, legs []string, period string) {
 	at := periodOf(schemas.Time(e.EventTime)-1, period) // an event at midnight is about the minute before
-	count := func(leg string) {
-		if m.counted[e.DedupKey+leg] {
-			return
-		}
-		m.counted[e.DedupKey+leg] = true
-		if m.alarms[leg] == nil {
-			m.alarms[leg] = map[string]int{}
-		}
-		m.alarms[leg][at]++
+	first := func(what string) bool {
+		known := m.counted[what]
+		m.counted[what] = true
+		return !known
 	}
-	for _, name := range e.GetEvidence().GetLegs() {
-		if leg := legs[name]; leg != "" {
-			count(leg)
-			count(allLegs)
+	for _, leg := range e.GetEvidence().GetLegs() {
+		if !slices.Contains(legs, leg) {
+			continue
+		}
+		if first(e.DedupKey) {
+			m.alarms[at]++
+		}
+		if first(e.DedupKey + leg) {
+			if m.legs[leg] == nil {
+				m.legs[leg] = map[string]int{}
+			}
+			m.legs[leg][at]++
 		}
 	}
 }
 
-// legs are those that any key of the run ever named, and last all of them together if they are several.
-func (r *budgetRun) legs() []string {
-	seen := map[string]bool{}
-	for _, m := range r.members {
-		for leg := range m.alarms {
-			seen[leg] = true
-		}
-	}
-	delete(seen, allLegs)
-	out := slices.Sorted(maps.Keys(seen))
-	if len(out) > 1 {
-		out = append(out, allLegs)
-	}
-	return out
-}
-
-func (m *budgetMember) series(leg string, budget float64) BudgetSeries {
-	var out BudgetSeries
+func (m *budgetMember) series(budget float64) BudgetSeries {
+	out := BudgetSeries{Legs: map[string]float64{}}
 	alarms, days := 0, 0.0
 	for i, p := range m.periods {
-		one := BudgetPeriod{Period: p, Days: float64(m.minutes[p]) / (24 * 60), Alarms: m.alarms[leg][p]}
+		one := BudgetPeriod{Period: p, Days: float64(m.minutes[p]) / (24 * 60), Alarms: m.alarms[p]}
 		one.Ratio = float64(one.Alarms) / one.Days / budget
 		out.Periods = append(out.Periods, one)
 		if i > 0 {
@@ -291,6 +257,13 @@ func (m *budgetMember) series(leg string, budget float64) BudgetSeries {
 	}
 	out.Following = perDay(alarms, days)
 	out.Ratio = out.Following.Value / budget
+	for leg, by := range m.legs {
+		n := 0
+		for _, p := range m.periods[min(1, len(m.periods)):] {
+			n += by[p]
+		}
+		out.Legs[leg] = perDay(n, days).Value
+	}
 	return out
 }
 
@@ -305,18 +278,27 @@ func periodOf(at schemas.Time, period string) string {
 
 // Sheet shows the report.
 func (r *BudgetReport) Sheet() *sheet.Sheet {
-	t := sheet.NewTable("Key", "Leg", "Budget", "Adaptive", "95 %", "Ratio", "By period", "Fixed", "Ratio", "By period")
-	rates := sheet.Whiskers{Title: "Alarms of each leg: adaptive, and fixed below it", X: "alarms a day"}
+	t := sheet.NewTable("Key", "Budget", "Adaptive", "95 %", "Ratio", "By period", "By leg", "Fixed", "Ratio", "By period")
+	rates := sheet.Whiskers{Title: "Alarms of each key: adaptive, and fixed below it", X: "alarms a day"}
 	for i := range r.Rows {
 		one := &r.Rows[i]
 		a, f := &one.Adaptive, &one.Fixed
-		t.Row(one.Key, one.Leg, figure(one.Budget), figure(a.Following.Value), bounds(a.Following), figure(a.Ratio), a.ratios(), figure(f.Following.Value), figure(f.Ratio), f.ratios())
-		rates.Rows = append(rates.Rows, whisker(one.Key+" "+one.Leg, a.Following, 0), whisker("", f.Following, 1))
+		t.Row(one.Key, figure(one.Budget), figure(a.Following.Value), bounds(a.Following), figure(a.Ratio), a.ratios(), a.byLeg(), figure(f.Following.Value), figure(f.Ratio), f.ratios())
+		rates.Rows = append(rates.Rows, whisker(one.Key, a.Following, 0), whisker("", f.Following, 1))
 	}
 	return &sheet.Sheet{
-		Title: r.Detector, Lead: "alarms a day and leg over its budget, from the second period on",
+		Title: r.Detector, Lead: "alarms a day of each key, the knob's own apart, over its budget, from the second period on",
 		Parts: []sheet.Part{{Tables: []*sheet.Table{t}, Plots: []sheet.Plot{rates}}},
 	}
+}
+
+// byLeg prints the alarms of each leg.
+func (s *BudgetSeries) byLeg() string {
+	var by []string
+	for _, leg := range slices.Sorted(maps.Keys(s.Legs)) {
+		by = append(by, leg+" "+figure(s.Legs[leg]))
+	}
+	return strings.Join(by, ", ")
 }
 
 // ratios prints each period's, the first in brackets.

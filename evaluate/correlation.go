@@ -52,7 +52,7 @@ func correlationStudy(ctx context.Context, o StudyOptions) (Result, error) {
 	split := slices.IndexFunc(rows, func(r row) bool { return r.start >= half })
 	s := &correlationStage{symbols: symbols, rows: rows, split: split, seed: o.Seed}
 	out := &CorrelationReport{Test: Range{From: half, To: rows[len(rows)-1].start.Add(time.Minute)}.String()}
-	const weekly = 1.0 / 7
+	const weekly, shippedBudget = 1.0 / 7, 4 // alarms a day; days, the default of budget_days
 	for _, rate := range []float64{0, 1, weekly} {
 		out.Rules = append(out.Rules, s.naive(rate))
 	}
@@ -60,13 +60,13 @@ func correlationStudy(ctx context.Context, o StudyOptions) (Result, error) {
 		if basket && len(symbols) < 3 {
 			break
 		}
-		for _, budget := range []float64{1, 7} {
+		for _, budget := range []float64{shippedBudget, 7} {
 			one, units, err := s.detector(ctx, o.Config, basket, budget)
 			if err != nil {
 				return nil, err
 			}
 			out.Rules = append(out.Rules, *one)
-			if o.Charts && !basket && budget == 1 {
+			if o.Charts && !basket && budget == shippedBudget {
 				out.Charts = s.charts(units)
 			}
 		}

@@ -61,12 +61,12 @@ func TestPriceAnomalyKeepsWhatItReached(t *testing.T) {
 }
 
 // What the calibrated legs of price_anomaly reached on five pairs, the knob out of their way: 3 % jumps 0.95, 3 % ramps 0.60, at 0.27
-// alarms a day at most. The budget is the one that 2018 gives at two alarms a week.
+// alarms a day at most. The budget is the one that 2018 gives at 1.9 alarms a week.
 func TestPriceLegsMeetTheirTarget(t *testing.T) {
 	testservices.Study(t)
 	o := options("price_anomaly", bitfinex(t, "BTCUSD_2018", "BTCUSD_2019H1", "ETHUSD_2018", "ETHUSD_2019H1", "LTCUSD_2019H1", "XRPUSD_2019H1", "EOSUSD_2019H1")...)
 	o.Venue, o.Jumps, o.Ramps = "bitfinex", []float64{3}, []float64{3}
-	o.Config = []byte(`{"threshold_pct":10,"check_interval":"1m","budget_days":5.2}`)
+	o.Config = []byte(`{"threshold_pct":10,"check_interval":"1m","budget_days":3.9}`)
 	o.Ignore, o.MinSeverity = []string{"early_warning"}, "low"
 	for _, r := range []struct {
 		into *Range

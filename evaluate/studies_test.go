@@ -68,7 +68,7 @@ func TestOutagesKeepWhatTheyReached(t *testing.T) {
 // What correlation_breakdown reached on five pairs, and that the plain rule, at a higher rate, finds less.
 func TestCorrelationsKeepWhatTheyReached(t *testing.T) {
 	r := study2019(t, "correlation_breakdown", "").(*CorrelationReport)
-	six := map[string]float64{}
+	six, weekly := map[string]float64{}, 0.0
 	for _, row := range r.Rules {
 		for _, b := range row.Breaks {
 			if b.Kind == "full break, 6h" {
@@ -78,17 +78,20 @@ func TestCorrelationsKeepWhatTheyReached(t *testing.T) {
 				t.Errorf("%s, %s: %d injections, want 250 at least", row.Rule, b.Kind, b.N)
 			}
 		}
-		if strings.HasPrefix(row.Rule, "pairs alone, budget 7") && row.PerDay.Value > 1.0/7 {
-			t.Errorf("%s: %.3f alarms a day, want one a week at most", row.Rule, row.PerDay.Value)
+		if strings.HasPrefix(row.Rule, "pairs alone, ") && strings.HasSuffix(row.Rule, ", at 1/week") {
+			weekly = six[row.Rule]
+			if row.PerDay.Value > 1.0/7 {
+				t.Errorf("%s: %.3f alarms a day, want one a week at most", row.Rule, row.PerDay.Value)
+			}
 		}
 	}
-	if p := six["pairs alone, budget 7 days"]; p < 0.8 {
-		t.Errorf("a pair finds %.2f of the breaks of six hours, want 0.80 at least", p)
+	if weekly < 0.8 {
+		t.Errorf("a pair finds %.2f of the breaks of six hours at one alarm a week, want 0.80 at least", weekly)
 	}
 	if p := six["basket, per member, budget 7 days"]; p < 0.9 {
 		t.Errorf("a basket finds %.2f of them, want 0.90 at least", p)
 	}
-	if p := six["naive at 1/day, threshold 0.767"]; p == 0 || p > six["pairs alone, budget 7 days"]-0.2 {
+	if p := six["naive at 1/day, threshold 0.767"]; p == 0 || p > weekly-0.2 {
 		t.Errorf("the plain rule at one a day finds %.2f of them: want clearly less than a pair", p)
 	}
 }

@@ -246,7 +246,7 @@ func describe(b *processor.Bound, budget float64) string {
 	if budget == 0 {
 		return "config " + string(b.ConfigJSON)
 	}
-	return fmt.Sprintf("budget %.3g days a leg", budget)
+	return fmt.Sprintf("budget %.3g days", budget)
 }
 
 // warm runs the detector over the fit range and keeps the state that every unit ends with.

@@ -97,7 +97,7 @@ func newEvaluate(a *app) *cobra.Command {
 	flags.StringVar(&o.Labels, "labels", "", "known anomalies: a CSV with columns symbol and onset_utc (or start, onset, time), or the simulator's labels as .jsonl")
 	flags.DurationVar(&o.Before, "before", 15*time.Minute, "how long before its onset an alarm finds a label")
 	flags.DurationVar(&o.After, "after", 15*time.Minute, "how long after its onset an alarm finds a label")
-	flags.StringVar(&o.Budget, "budget", "", "set the alarms of each key and leg against its budget, by half or quarter of a year")
+	flags.StringVar(&o.Budget, "budget", "", "set the alarms of each key against its budget, by half or quarter of a year")
 	flags.StringVar(&f.nab, "nab", "", "folder with NAB's data and labels: score the volume engine on it")
 	flags.StringVar(&f.all, "all", "", "folder with the recorded data: judge all eight detectors and set them side by side")
 	flags.BoolVar(&o.Naive, "naive", false, "measure the naive rule beside it, fitted to the alarms that the detector has on the fit range, and in hindsight to those of the test range")

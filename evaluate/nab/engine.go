@@ -70,7 +70,7 @@ func newVolume(bar int64, s settings) (*volume, error) {
 	v := &volume{
 		settings: s, profile: season.NewProfile(hours), ring: make([]float64, max(s.window/bar, 1)),
 		plan: calibration.Plan{
-			Layout: layout, Population: calibration.Population{Version: 1, Daily: 2.5, Weekly: 4}, Rate: s.rate, Eta: eta,
+			Layout: layout, Population: calibration.Population{Version: 1, Daily: 2.5, Weekly: 4}, Hours: s.rate, Alarms: s.rate, Eta: eta, Reach: 1,
 		},
 		decay: fixed.Decay(bar, s.halfLife), meanDecay: fixed.Decay(bar, meanLife),
 	}
@@ -98,6 +98,7 @@ func (e *volume) step(at int64, value float64) bool {
 	alarm := ratio >= threshold && at >= e.until
 	if alarm {
 		e.until = at + e.settings.quiet
+		e.calib.Alarm()
 	}
 	e.calib.Observe(&e.plan, at, ratio)
 	e.profile.Add(slot, season.Hour(at), x-e.level.Mean())

@@ -108,7 +108,7 @@ func TestEpisodeProperties(t *testing.T) {
 		}
 		r.Of = r.Need + rapid.IntRange(0, 4).Draw(t, "of")
 		var e Episode
-		open, peak := false, None
+		open, charged, peak := false, false, None
 		for i, b := range rapid.SliceOfN(rapid.SampledFrom([]byte("..slmhcH")), 0, 80).Draw(t, "bars") {
 			var again Episode
 			rest, err := again.RestoreState(append(e.AppendState(nil), 7))
@@ -116,7 +116,15 @@ func TestEpisodeProperties(t *testing.T) {
 				t.Fatalf("restore gives %+v, rest %v, %v; want %+v", again, rest, err, e)
 			}
 			s := bar(int64(i), b)
-			switch e.Step(r, s) {
+			step := e.Step(r, s)
+			if step == Open {
+				charged = false
+			}
+			if first := e.Charge(); first != (e.Phase() == Active && !charged) {
+				t.Fatalf("bar %d charges: %v, charged before: %v, in phase %v", i, first, charged, e.Phase())
+			}
+			charged = charged || e.Phase() == Active
+			switch step {
 			case Open:
 				if open || s.Severity == None {
 					t.Fatalf("bar %d opened while open=%v, severity %v", i, open, s.Severity)

@@ -75,6 +75,7 @@ func (t Transition) Status() string {
 type Episode struct {
 	phase    Phase
 	peak     Severity // highest of the running or of the last episode
+	charged  bool     // to the budget, the running or last one
 	below    int      // consecutive bars below the exit threshold
 	hits     uint64   // enter history while pending, newest in bit 0
 	onset    int64    // bar on which the running or last episode began to pend
@@ -108,6 +109,13 @@ func (e *Episode) Onset() int64 { return e.onset }
 
 // Opened returns when the running or last episode opened.
 func (e *Episode) Opened() int64 { return e.opened }
+
+// Charge says that the running episode counts against the budget of its key: true the first time in an episode.
+func (e *Episode) Charge() bool {
+	first := e.phase == Active && !e.charged
+	e.charged = e.charged || first
+	return first
+}
 
 // Step takes one bar and says what to emit. Open and Update carry s.Severity, which is then Peak.
 func (e *Episode) Step(r Rules, s Signal) Transition {
@@ -147,7 +155,7 @@ func (e *Episode) pend(r Rules, s Signal, enter bool) Transition {
 	if !enter || (!s.Hard && bits.OnesCount64(e.hits) < r.Need) {
 		return Unchanged
 	}
-	e.phase, e.peak, e.below, e.hits, e.opened = Active, s.Severity, 0, 0, s.At
+	e.phase, e.peak, e.below, e.hits, e.opened, e.charged = Active, s.Severity, 0, 0, s.At, false
 	return Open
 }
 
@@ -178,9 +186,16 @@ func (e *Episode) Withdraw(at int64) Transition {
 	return Unchanged
 }
 
+// chargedBit stands beside the phase.
+const chargedBit = 0x80
+
 // AppendState appends the episode: about 3 bytes when it never ran, 30 else.
 func (e *Episode) AppendState(dst []byte) []byte {
-	dst = append(dst, byte(e.phase), byte(e.peak))
+	phase := byte(e.phase)
+	if e.charged {
+		phase |= chargedBit
+	}
+	dst = append(dst, phase, byte(e.peak))
 	dst = binary.AppendUvarint(dst, uint64(e.below))
 	dst = binary.AppendUvarint(dst, e.hits)
 	dst = binary.AppendVarint(dst, e.onset)
@@ -190,10 +205,10 @@ func (e *Episode) AppendState(dst []byte) []byte {
 
 // RestoreState reads what AppendState wrote and returns the bytes after it.
 func (e *Episode) RestoreState(src []byte) (rest []byte, err error) {
-	if len(src) < 2 || src[0] > byte(Cooling) || src[1] > byte(Critical) {
+	if len(src) < 2 || src[0]&^chargedBit > byte(Cooling) || src[1] > byte(Critical) {
 		return nil, ErrState
 	}
-	v := Episode{phase: Phase(src[0]), peak: Severity(src[1])}
+	v := Episode{phase: Phase(src[0] &^ chargedBit), peak: Severity(src[1]), charged: src[0]&chargedBit != 0}
 	src = src[2:]
 	below, n := binary.Uvarint(src)
 	if n <= 0 || below > 1<<31-1 {

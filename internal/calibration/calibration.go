@@ -22,10 +22,10 @@ const (
 	hoursOfDay = 24
 )
 
-// Bounds of the adaptive threshold relative to the histogram's.
+// Bounds of the factor that the tracker puts on the histogram's threshold, and their logarithms.
 const (
-	clampLow  = 0.7
-	clampHigh = 1.5
+	clampLow, clampHigh     = 0.7, 1.5
+	lowestStep, highestStep = -0.35667494393873245, 0.4054651081081644
 )
 
 // A Population is the prior of a leg: versioned constants measured on many keys, never learned live, or one key's alarms would
@@ -50,8 +50,17 @@ const ln7 = 1.9459101490553132
 type Plan struct {
 	Layout     *Layout
 	Population Population
-	Rate       float64 // wanted alarms per day and key, 0 < Rate < 24
-	Eta        float64 // step of the adaptive tracker per hit, usually 0.1 to 0.3; 0 switches it off
+	// Hours are the wanted hours a day whose maximum reaches the threshold, 0 < Hours < 24: where the histogram puts it.
+	Hours float64
+	// Alarms are the wanted alarms a day of the key, which the tracker steers to: hours in a row make one alarm, and so do legs that
+	// fire together. Above 0.
+	Alarms float64
+	Eta    float64 // step of the tracker per alarm, usually 0.1 to 0.3; 0 switches it off
+	// Reach is the power of the tracker's factor that moves this leg's threshold, 0 < Reach <= 1: what is 1.8 times as high once a week
+	// as once a day needs longer steps than what is 1.25 times, and legs that are charged together are to become rarer alike.
+	Reach float64
+	// ByHours says that the tracker counts hours beyond the threshold instead of alarms: for scores of slow sums that several episodes share.
+	ByHours bool
 }
 
 // Validate checks the plan.
@@ -59,10 +68,14 @@ func (p *Plan) Validate() error {
 	switch {
 	case p.Layout == nil:
 		return fmt.Errorf("checking calibration plan: layout %v: must be set", p.Layout)
-	case !(p.Rate > 0 && p.Rate < hoursOfDay):
-		return fmt.Errorf("checking calibration plan: rate %v: must be above 0 and below 24 a day", p.Rate)
+	case !(p.Hours > 0 && p.Hours < hoursOfDay):
+		return fmt.Errorf("checking calibration plan: hours %v: must be above 0 and below 24 a day", p.Hours)
+	case !(p.Alarms > 0) || math.IsInf(p.Alarms, 1):
+		return fmt.Errorf("checking calibration plan: alarms %v: must be above 0 a day", p.Alarms)
 	case !(p.Eta >= 0 && p.Eta <= 1):
 		return fmt.Errorf("checking calibration plan: eta %v: must be 0..1", p.Eta)
+	case !(p.Reach > 0 && p.Reach <= 1):
+		return fmt.Errorf("checking calibration plan: reach %v: must be above 0, at most 1", p.Reach)
 	case !(p.Population.Daily > 0 && p.Population.Weekly > p.Population.Daily):
 		return fmt.Errorf("checking calibration plan: population %+v: must have 0 < daily < weekly", p.Population)
 	}
@@ -95,13 +108,16 @@ type Leg struct {
 	hour    int64   // hour since the epoch that is being collected
 	day     int64   // day of the last recomputation
 	open    bool    // the hour has a score
+	excused bool    // the key could raise no alarm of its own in the hour
+	alarms  uint32  // raised in the hour
 	highest float64 // score of the hour
 	base    float64 // threshold at the last midnight; 0 when cold
-	current float64 // base moved by the tracker
+	moved   float64 // logarithm of the tracker's factor
+	current float64 // base times the factor to the power of the reach
 }
 
-// Observe takes a score at an event time, ns. When the hour has changed, the finished hour's maximum enters the histogram and the
-// tracker; when the day has changed, the threshold is recomputed. Call it after Threshold and ReturnDays have judged the score.
+// Observe takes a score at an event time, ns. When the hour has changed, the finished hour's maximum enters the histogram, its alarms
+// the tracker; when the day has changed, the threshold is recomputed. Call it after Threshold and ReturnDays have judged the score.
 func (g *Leg) Observe(p *Plan, at int64, score float64) {
 	g.Advance(p, at)
 	if score != score {
@@ -122,9 +138,9 @@ func (g *Leg) Advance(p *Plan, at int64) {
 	if g.open {
 		g.ring.Advance(floorDiv(g.hour, 7*hoursOfDay))
 		g.ring.Add(p.Layout.Cell(g.highest))
-		g.track(p, g.highest)
 	}
-	g.hour, g.open, g.highest = h, false, 0
+	g.track(p)
+	g.hour, g.open, g.highest, g.excused, g.alarms = h, false, 0, false, 0
 	if d := floorDiv(at, day); d > g.day {
 		g.day = d
 		g.ring.Advance(floorDiv(at, week))
@@ -135,39 +151,49 @@ func (g *Leg) Advance(p *Plan, at int64) {
 // Interrupt forgets the hour that is being collected: a gap made it incomplete.
 func (g *Leg) Interrupt() { g.open, g.highest = false, 0 }
 
-// track is the adaptive-conformal step: ln h += eta (hit - rate x dt), one hour at a time.
-func (g *Leg) track(p *Plan, score float64) {
+// Alarm charges the hour with an alarm of the key.
+func (g *Leg) Alarm() { g.alarms++ }
+
+// Excuse takes the hour out of the time in which the key may raise alarms: another one speaks for it.
+func (g *Leg) Excuse() { g.excused = true }
+
+// track is the adaptive-conformal step, ln factor += eta (alarms - budget x dt), one hour at a time. It counts what was raised and not what
+// was beyond the threshold: the budget is kept whatever makes the one of the other.
+func (g *Leg) track(p *Plan) {
 	if g.base == 0 || p.Eta == 0 {
 		return
 	}
-	hit := 0.0
-	if score >= g.current {
-		hit = 1
+	over := float64(g.alarms)
+	if p.ByHours && g.open && g.highest >= g.current {
+		over = 1
 	}
-	g.current *= fixed.Exp(float64(p.Eta * (hit - p.Rate/hoursOfDay)))
-	g.clamp()
+	if g.open && !g.excused {
+		over -= p.Alarms / hoursOfDay
+	}
+	g.moved = min(max(g.moved+float64(p.Eta*over), lowestStep), highestStep)
+	g.move(p)
 }
 
-func (g *Leg) clamp() {
-	g.current = min(max(g.current, float64(clampLow*g.base)), float64(clampHigh*g.base))
+// move puts the threshold where the tracker wants it.
+func (g *Leg) move(p *Plan) {
+	g.current = g.base
+	if g.moved != 0 {
+		g.current *= fixed.Exp(float64(p.Reach * g.moved))
+	}
 }
 
 func (g *Leg) recompute(p *Plan) {
 	n := g.Days()
 	if n < coldDays {
-		g.base, g.current = 0, 0
+		g.base, g.moved, g.current = 0, 0, 0
 		return
 	}
-	base := g.ring.sum.Quantile(p.Layout, 1-p.Rate/hoursOfDay)
+	base := g.ring.sum.Quantile(p.Layout, 1-p.Hours/hoursOfDay)
 	if n < ownDays {
-		base = blend(n, base, p.Population.threshold(1/p.Rate))
+		base = blend(n, base, p.Population.threshold(1/p.Hours))
 	}
-	base = max(base, p.Layout.edges[1])
-	if g.base == 0 || p.Eta == 0 {
-		g.current = base
-	}
-	g.base = base
-	g.clamp()
+	g.base = max(base, p.Layout.edges[1])
+	g.move(p)
 }
 
 // blend is the geometric mean of the key's own and the population's value, weight n/(n + 14) on the own.
@@ -184,7 +210,7 @@ func (g *Leg) Threshold() (threshold float64, from Origin) {
 	switch {
 	case g.base == 0:
 		return math.Inf(1), Cold
-	case g.current != g.base:
+	case g.moved != 0:
 		return g.current, Adaptive
 	case g.Days() < ownDays:
 		return g.current, Shrunk

@@ -16,7 +16,7 @@ func plan(t testing.TB) *Plan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Plan{Layout: l, Population: Population{Version: 1, Daily: 4, Weekly: 6}, Rate: 1, Eta: 0.2}
+	p := &Plan{Layout: l, Population: Population{Version: 1, Daily: 4, Weekly: 6}, Hours: 1, Alarms: 1, Eta: 0.2, Reach: 1}
 	if err := p.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +132,7 @@ func drive(p *Plan, g *Leg, rnd *rand.Rand, from, hours int64, scale float64) (a
 		s := scale * (1 + rnd.ExpFloat64())
 		if thr, _ := g.Threshold(); s >= thr {
 			alarms++
+			g.Alarm()
 		}
 		g.Observe(p, h*hour+7, s)
 	}
@@ -173,8 +174,61 @@ func TestTrackerHoldsTheRate(t *testing.T) {
 		t.Errorf("%v alarms a day after the shift, want about 1", rate)
 	}
 	drive(p, &g, rnd, 480000+24*151, 24*30, 1000)
-	if g.current > clampHigh*g.base || g.current < clampLow*g.base {
+	if g.current > clampHigh*g.base*1.000001 || g.current < clampLow*g.base*0.999999 {
 		t.Errorf("threshold %v has left the clamp around %v", g.current, g.base)
+	}
+}
+
+// Scores that come in runs of six hours make a sixth of the alarms that their hours beyond the threshold would: the tracker counts alarms,
+// so a budget of hours that is six times that of alarms keeps it, and one that is alike is steered to it as far as the clamp lets it.
+func TestTrackerCountsAlarmsNotHours(t *testing.T) {
+	run := func(hours float64, excused bool) float64 {
+		p, rnd := plan(t), rand.New(rand.NewPCG(4, 4))
+		p.Hours = hours
+		var g Leg
+		alarms, fired, s := 0, false, 0.0
+		const warm, days = 91 * 24, 120
+		for h := range int64(warm + days*24) {
+			if h%6 == 0 {
+				s, fired = 1+rnd.ExpFloat64(), false
+			}
+			if thr, _ := g.Threshold(); s >= thr && !fired {
+				fired = true
+				g.Alarm()
+				if h >= warm {
+					alarms++
+				}
+			}
+			g.Observe(p, (480000+h)*hour, s)
+			if excused && h%2 == 0 {
+				g.Excuse()
+			}
+		}
+		return float64(alarms) / days
+	}
+	uncharged := func(byHours bool) *Leg {
+		p, rnd := plan(t), rand.New(rand.NewPCG(5, 5))
+		p.ByHours = byHours
+		var g Leg
+		for h := range int64(120 * 24) {
+			g.Observe(p, (480000+h)*hour, 1+rnd.ExpFloat64())
+		}
+		return &g
+	}
+	if rate := run(6, false); rate < 0.85 || rate > 1.15 {
+		t.Errorf("six hours an alarm: %.2f alarms a day, want about 1", rate)
+	}
+	if low, _ := uncharged(false).Threshold(); low > 0.75*4 {
+		t.Errorf("without an alarm in a month the threshold is %.2f, want 0.7 of about 4", low)
+	}
+	if high, _ := uncharged(true).Threshold(); high < 0.85*4 {
+		t.Errorf("with hours counted it is %.2f, want about 4", high)
+	}
+	if rate := run(6, true); rate < 0.4 || rate > 0.65 {
+		t.Errorf("half of the hours excused: %.2f alarms a day, want about a half", rate)
+	}
+	if rate := run(1, false); rate < 0.25 || rate > 0.8 {
+		t.Errorf("an hour an alarm: %.2f alarms a day, want more than the sixth of the fixed threshold, as far as the clamp goes", rate)
 	}
 }
 
@@ -229,8 +283,8 @@ func TestInterruptDropsTheHour(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for _, bad := range []func(*Plan){
-		func(p *Plan) { p.Layout = nil }, func(p *Plan) { p.Rate = 0 }, func(p *Plan) { p.Rate = 24 },
-		func(p *Plan) { p.Eta = -1 }, func(p *Plan) { p.Eta = math.NaN() }, func(p *Plan) { p.Population.Weekly = 1 },
+		func(p *Plan) { p.Layout = nil }, func(p *Plan) { p.Hours = 0 }, func(p *Plan) { p.Hours = 24 }, func(p *Plan) { p.Alarms = 0 },
+		func(p *Plan) { p.Reach = 0 }, func(p *Plan) { p.Reach = 1.1 }, func(p *Plan) { p.Eta = -1 }, func(p *Plan) { p.Eta = math.NaN() }, func(p *Plan) { p.Population.Weekly = 1 },
 	} {
 		p := plan(t)
 		if bad(p); p.Validate() == nil {

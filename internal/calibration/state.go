@@ -5,17 +5,26 @@ import (
 	"math"
 )
 
-// AppendState appends the leg: the ring, and about 40 bytes.
+// Flags of the hour that is being collected.
+const (
+	flagOpen = 1 << iota
+	flagExcused
+)
+
+// AppendState appends the leg: the ring, and about 50 bytes.
 func (g *Leg) AppendState(dst []byte) []byte {
 	dst = g.ring.AppendState(dst)
 	dst = binary.AppendVarint(dst, g.hour)
 	dst = binary.AppendVarint(dst, g.day)
-	flag := byte(0)
+	flags := byte(0)
 	if g.open {
-		flag = 1
+		flags |= flagOpen
 	}
-	dst = append(dst, flag)
-	for _, v := range [...]float64{g.highest, g.base, g.current} {
+	if g.excused {
+		flags |= flagExcused
+	}
+	dst = binary.AppendUvarint(append(dst, flags), uint64(g.alarms))
+	for _, v := range [...]float64{g.highest, g.base, g.moved, g.current} {
 		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
 	}
 	return dst
@@ -34,11 +43,16 @@ func (g *Leg) RestoreState(src []byte) (rest []byte, err error) {
 		}
 		*p, src = x, src[n:]
 	}
-	if len(src) < 1+3*8 || src[0] > 1 {
+	if len(src) == 0 || src[0] > flagOpen|flagExcused {
 		return nil, ErrState
 	}
-	v.open, src = src[0] == 1, src[1:]
-	for _, p := range [...]*float64{&v.highest, &v.base, &v.current} {
+	v.open, v.excused = src[0]&flagOpen != 0, src[0]&flagExcused != 0
+	alarms, n := binary.Uvarint(src[1:])
+	if n <= 0 || alarms > math.MaxUint32 || len(src) < 1+n+4*8 {
+		return nil, ErrState
+	}
+	v.alarms, src = uint32(alarms), src[1+n:]
+	for _, p := range [...]*float64{&v.highest, &v.base, &v.moved, &v.current} {
 		*p, src = math.Float64frombits(binary.LittleEndian.Uint64(src)), src[8:]
 		if *p != *p {
 			return nil, ErrState
