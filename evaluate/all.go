@@ -296,7 +296,7 @@ func (r *FundingReport) summary() []SummaryRow {
 	for _, d := range r.Detector {
 		detector += d.Episodes
 	}
-	n, found, byKnob := 0, 0, 0
+	n, found, byKnob, equal := 0, 0, 0, 0
 	for i := range r.Injections {
 		g := &r.Injections[i]
 		if g.Rate != reference || g.Length != 1 || g.Venues != 1 {
@@ -307,12 +307,16 @@ func (r *FundingReport) summary() []SummaryRow {
 		if g.Naive {
 			byKnob += g.N
 		}
+		if reference >= 100*r.Equal.Threshold {
+			equal += g.N
+		}
 	}
-	ours, plain := perDay(detector, days), perDay(naive, days)
+	ours, plain, same := perDay(detector, days), perDay(naive, days), perDay(r.Equal.Episodes, days)
 	const what = "one payment of +0.05 %"
 	return []SummaryRow{
 		{Rule: "funding_rate", PerDay: &ours, Reference: what, N: n, Recall: Wilson(found, n)},
 		{Rule: "naive, 0.1 % either way", PerDay: &plain, Reference: what, N: n, Recall: Wilson(byKnob, n)},
+		{Rule: fmt.Sprintf("naive in hindsight, %.3g %% either way", 100*r.Equal.Threshold), PerDay: &same, Reference: what, N: n, Recall: Wilson(equal, n)},
 	}
 }
 

@@ -54,7 +54,12 @@ func correlationStudy(ctx context.Context, o StudyOptions) (Result, error) {
 	out := &CorrelationReport{Test: Range{From: half, To: rows[len(rows)-1].start.Add(time.Minute)}.String()}
 	const weekly, shippedBudget = 1.0 / 7, 4 // alarms a day; days, the default of budget_days
 	for _, rate := range []float64{0, 1, weekly} {
-		out.Rules = append(out.Rules, s.naive(rate))
+		out.Rules = append(out.Rules, s.naive(rate, false))
+	}
+	beside := func(one *CorrelationRow) { // a pair is what the plain rule judges: set it beside at the same price
+		if hindsight := s.naive(one.PerDay.Value, true); !slices.ContainsFunc(out.Rules, func(r CorrelationRow) bool { return r.Rule == hindsight.Rule }) {
+			out.Rules = append(out.Rules, hindsight)
+		}
 	}
 	for _, basket := range []bool{false, true} {
 		if basket && len(symbols) < 3 {
@@ -66,6 +71,9 @@ func correlationStudy(ctx context.Context, o StudyOptions) (Result, error) {
 				return nil, err
 			}
 			out.Rules = append(out.Rules, *one)
+			if !basket {
+				beside(one)
+			}
 			if o.Charts && !basket && budget == shippedBudget {
 				out.Charts = s.charts(units)
 			}
@@ -75,6 +83,9 @@ func correlationStudy(ctx context.Context, o StudyOptions) (Result, error) {
 			return nil, err
 		}
 		out.Rules = append(out.Rules, *one)
+		if !basket {
+			beside(one)
+		}
 	}
 	return out, nil
 }
@@ -204,8 +215,8 @@ func (s *correlationStage) ends(from, to int) []int {
 	return out
 }
 
-// naive measures the plain rule at a rate, 0 for a threshold of 0.5.
-func (s *correlationStage) naive(rate float64) CorrelationRow {
+// naive measures the plain rule at a rate, 0 for a threshold of 0.5. The rate is that of the fit range or, in hindsight, of the test range.
+func (s *correlationStage) naive(rate float64, hindsight bool) CorrelationRow {
 	record := func(from, to int) (series [][]scored, days float64) {
 		for j := 1; j < len(s.symbols); j++ {
 			var one []scored
@@ -221,14 +232,17 @@ func (s *correlationStage) naive(rate float64) CorrelationRow {
 		return series, days
 	}
 	fit, fitDays := record(0, s.split)
-	threshold := 0.5
-	if rate > 0 {
+	test, days := record(s.split, len(s.rows))
+	threshold, name := 0.5, "naive at "+Rate(rate).String()
+	switch {
+	case hindsight:
+		threshold, name = thresholdFor(rate, test, days), fmt.Sprintf("naive in hindsight at %.3f/day", rate)
+	case rate > 0:
 		threshold = thresholdFor(rate, fit, fitDays)
 	}
-	test, days := record(s.split, len(s.rows))
 	fitted := perDay(alarmsAt(fit, threshold), fitDays)
 	out := CorrelationRow{
-		Rule: fmt.Sprintf("naive at %v, threshold %.3g", Rate(rate), threshold), Fitted: &fitted, PerDay: perDay(alarmsAt(test, threshold), days),
+		Rule: fmt.Sprintf("%s, threshold %.3g", name, threshold), Fitted: &fitted, PerDay: perDay(alarmsAt(test, threshold), days),
 	}
 	for _, b := range breakings {
 		var t tally

@@ -20,9 +20,8 @@ import (
 
 // Naive funding rule: an episode begins at 0.1 % either way and ends below half of it.
 const (
-	naiveFunding     = 0.001
-	naiveFundingExit = 0.0005
-	eightHours       = 8 * time.Hour
+	naiveFunding = 0.001
+	eightHours   = 8 * time.Hour
 	// injectDays is how far injections of funding lie apart; injectFrom from when the series' own figures are known well.
 	injectDays = 5
 	exactly    = 1e-12
@@ -78,6 +77,11 @@ func fundingStudy(ctx context.Context, o StudyOptions) (Result, error) {
 			r.Charts = append(r.Charts, s.chart(events))
 		}
 	}
+	episodes := 0
+	for _, d := range r.Detector {
+		episodes += d.Episodes
+	}
+	r.Equal = equalFunding(all, episodes)
 	for i := 1; i < len(all); i++ {
 		if all[i].asset() != all[i-1].asset() {
 			continue
@@ -122,10 +126,17 @@ func readFunding(path string) (*fundingSeries, error) {
 // A FundingReport is what funding_rate made of histories of payments.
 type FundingReport struct {
 	Naive      []NaiveFunding      `json:"naive"`
+	Equal      EqualFunding        `json:"equal"`
 	Detector   []FundingEpisodes   `json:"detector"`
 	Together   []FundingEpisodes   `json:"together"`
 	Injections []FundingInjections `json:"injections"`
 	Charts     []sheet.Chart       `json:"charts,omitempty"`
+}
+
+// EqualFunding is the naive rule at the threshold, a share, that gives all series together as many episodes as the detector has.
+type EqualFunding struct {
+	Threshold float64 `json:"threshold"`
+	Episodes  int     `json:"episodes"`
 }
 
 // NaiveFunding is what the rule of 0.1 % finds in a series, and how degenerate the series is.
@@ -173,16 +184,54 @@ const firstYear, years = 2020, 4
 
 func yearIndex(at schemas.Time) int { return at.UTC().Year() - firstYear }
 
+// episodesAt counts the episodes of the naive rule at a threshold; they end below half of it.
+func (s *fundingSeries) episodesAt(threshold float64) (n int) {
+	on := false
+	for _, p := range s.payments {
+		size := math.Abs(p.rate)
+		if size >= threshold-exactly && !on {
+			n++
+		}
+		on = size >= threshold-exactly || on && size >= threshold/2-exactly
+	}
+	return n
+}
+
+// equalFunding is the naive rule in hindsight: the threshold at which it has at most as many episodes as the detector.
+func equalFunding(all []*fundingSeries, episodes int) EqualFunding {
+	var sizes []float64
+	for _, s := range all {
+		for _, p := range s.payments {
+			sizes = append(sizes, math.Abs(p.rate))
+		}
+	}
+	slices.Sort(sizes)
+	sizes = slices.Compact(sizes)
+	at := func(threshold float64) (n int) {
+		for _, s := range all {
+			n += s.episodesAt(threshold)
+		}
+		return n
+	}
+	// From the top down: below, episodes grow together again and their number falls.
+	out := EqualFunding{Threshold: math.Inf(1)}
+	for i := len(sizes) - 1; i >= 0; i-- {
+		n := at(sizes[i])
+		if n > episodes {
+			break
+		}
+		out = EqualFunding{Threshold: sizes[i], Episodes: n}
+	}
+	return out
+}
+
 func naiveOf(s *fundingSeries) NaiveFunding {
-	n := NaiveFunding{Series: s.name(), Payments: len(s.payments), ByYear: make([]int, years)}
-	on, base, zero := false, 0, 0
+	n := NaiveFunding{Series: s.name(), Payments: len(s.payments), ByYear: make([]int, years), Episodes: s.episodesAt(naiveFunding)}
+	base, zero := 0, 0
 	for i, p := range s.payments {
 		size := math.Abs(p.rate)
 		if math.Abs(p.rate-1e-4) < exactly {
 			base++
-		}
-		if on && size < naiveFundingExit-exactly {
-			on = false
 		}
 		if size >= naiveFunding-exactly {
 			n.Beyond++
@@ -190,10 +239,6 @@ func naiveOf(s *fundingSeries) NaiveFunding {
 			if p.rate < 0 {
 				n.Negative++
 			}
-			if !on {
-				n.Episodes++
-			}
-			on = true
 		}
 		if i >= 90 && madOf(s.payments[i-90:i]) < exactly {
 			zero++

@@ -49,6 +49,9 @@ const outageLabels = "labels"
 // longSilence is from how many minutes on a silence of all symbols counts as an outage; what is shorter makes false alarms.
 const longSilence = 5
 
+// mostSilence bounds the minutes that the plain rule may wait in hindsight.
+const mostSilence = 24 * 60
+
 // outageStudy judges exchange_outage on minute candles of one venue: a symbol's feed says each minute whether anything traded, and
 // other connections are always alive. Labels have start_utc and end_utc; without them, and beside them, the outages are the silences
 // of all symbols of five minutes and more.
@@ -105,18 +108,27 @@ func outageStudy(ctx context.Context, o StudyOptions) (Result, error) {
 			list []outage
 		}{outageLabels, labels})
 	}
+	told := len(alarmsOf(events, schemas.High))
+	equal := 2 // minutes of silence that the plain rule must wait to have as many alarms as the detector, at high
+	for equal < mostSilence && len(silencesOf(rows, equal)) > told {
+		equal++
+	}
 	for _, l := range lists {
 		for _, severity := range []string{schemas.High, schemas.Medium} {
 			alarms := alarmsOf(events, severity)
 			out.Rules = append(out.Rules, judgeOutages("exchange_outage, "+severity+" and above, "+l.name, l.list, silences, alarms, days))
 		}
-		for _, n := range []int{2, 3, 5} {
+		plain := func(name string, n int) {
 			var alarms []schemas.Time
 			for _, s := range silencesOf(rows, n) {
 				alarms = append(alarms, s.from.Add(time.Duration(n)*time.Minute))
 			}
-			out.Rules = append(out.Rules, judgeOutages(fmt.Sprintf("naive, all silent for %d min, %s", n, l.name), l.list, silences, alarms, days))
+			out.Rules = append(out.Rules, judgeOutages(fmt.Sprintf("%s, all silent for %d min, %s", name, n, l.name), l.list, silences, alarms, days))
 		}
+		for _, n := range []int{2, 3, 5} {
+			plain("naive", n)
+		}
+		plain("naive in hindsight", equal)
 	}
 	if o.Charts {
 		out.Charts = outageCharts(symbols[0], rows, lists[len(lists)-1].list, silences, alertsOf(events))
