@@ -34,6 +34,13 @@ func TestFundingStudy(t *testing.T) {
 		{Series: "bybit ETH", Payments: 3285, Beyond: 131, ByYear: []int{0, 126, 5, 0}, Negative: 6, Episodes: 16, Base: 0.49, ZeroMAD: 0.52},
 	}
 	near := cmp.Comparer(func(a, b float64) bool { return a-b < 0.006 && b-a < 0.006 })
+	episodes := 0
+	for _, d := range r.Detector {
+		episodes += d.Episodes
+	}
+	if e := r.Equal; e.Episodes > episodes || e.Episodes < episodes-3 || !(e.Threshold > 0.0005 && e.Threshold < 0.001) {
+		t.Errorf("the naive rule in hindsight has %d episodes at %v: want the detector's %d, below 0.1 %%", e.Episodes, e.Threshold, episodes)
+	}
 	if diff := cmp.Diff(want, r.Naive, near); diff != "" {
 		t.Errorf("naive rule (-want +got):\n%s", diff)
 	}
