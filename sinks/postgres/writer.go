@@ -76,7 +76,7 @@ func (w *writer) prepare(ctx context.Context) error {
 // Positions returns the stored positions; it stores the start of the log for partitions that have none.
 func (w *writer) Positions(ctx context.Context, start map[sinks.Partition]int64) (map[sinks.Partition]int64, error) {
 	if err := w.prepare(ctx); err != nil {
-		return nil, err
+		return nil, w.forget(err)
 	}
 	out := make(map[sinks.Partition]int64, len(start))
 	for p, from := range start {
@@ -84,7 +84,7 @@ func (w *writer) Positions(ctx context.Context, start map[sinks.Partition]int64)
 		err := w.pool.QueryRow(ctx, `INSERT INTO sink_positions (topic, partition, next_offset) VALUES ($1, $2, $3)
 			ON CONFLICT (topic, partition) DO UPDATE SET topic = excluded.topic RETURNING next_offset`, p.Topic, p.Number, from).Scan(&next)
 		if err != nil {
-			return nil, fmt.Errorf("reading the position of %s/%d: %w", p.Topic, p.Number, err)
+			return nil, w.forget(fmt.Errorf("reading the position of %s/%d: %w", p.Topic, p.Number, err))
 		}
 		out[p] = next
 	}
@@ -94,11 +94,11 @@ func (w *writer) Positions(ctx context.Context, start map[sinks.Partition]int64)
 // Write stores one batch in one transaction.
 func (w *writer) Write(ctx context.Context, b sinks.Batch) (sinks.Result, error) {
 	if err := w.upkeep(ctx); err != nil {
-		return sinks.Result{}, err
+		return sinks.Result{}, w.forget(err)
 	}
 	kept := w.withinRetention(b.Entries)
 	if err := w.ensure(ctx, kept); err != nil {
-		return sinks.Result{}, err
+		return sinks.Result{}, w.forget(err)
 	}
 	var inserted int64
 	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) (err error) {
@@ -116,7 +116,7 @@ func (w *writer) Write(ctx context.Context, b sinks.Batch) (sinks.Result, error)
 		return nil
 	})
 	if err != nil {
-		return sinks.Result{}, w.classify(err)
+		return sinks.Result{}, classify(w.forget(err))
 	}
 	return sinks.Result{Written: int(inserted), Duplicates: len(kept) - int(inserted), Expired: len(b.Entries) - len(kept)}, nil
 }
@@ -197,22 +197,33 @@ func (w *writer) upkeep(ctx context.Context) error {
 	return nil
 }
 
-// classify tells refused data from a database in trouble, and forgets what may not be true any more.
-func (w *writer) classify(err error) error {
+// forget drops what an error shows to be true no more, so that the next call prepares anew. It returns the error.
+func (w *writer) forget(err error) error {
 	var pe *pgconn.PgError
-	if !errors.As(err, &pe) || len(pe.Code) < 2 {
+	if !errors.As(err, &pe) {
 		return err
 	}
 	switch {
-	case pe.Code == "23514" && strings.Contains(pe.Message, "no partition"):
-		// Somebody dropped a partition that this process had seen: make it again.
+	case noPartition(pe): // somebody dropped one that this process had seen
 		w.months.Clear()
-		return err
 	case pe.Code == "42P01": // undefined_table: the database was replaced
 		w.mu.Lock()
 		w.prepared = false
 		w.mu.Unlock()
 		w.months.Clear()
+	}
+	return err
+}
+
+func noPartition(pe *pgconn.PgError) bool {
+	return pe.Code == "23514" && strings.Contains(pe.Message, "no partition")
+}
+
+// classify tells refused data from a database in trouble. It is for errors of storing a batch only: DDL has codes of the same
+// classes, as 23505 where two processes make one table, and no data to blame.
+func classify(err error) error {
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) || len(pe.Code) < 2 || noPartition(pe) {
 		return err
 	}
 	switch pe.Code[:2] {
