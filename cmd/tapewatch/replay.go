@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +71,14 @@ func (a *app) replay(ctx context.Context, f replayFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	run, err := a.planReplay(f, bound, types)
+	if err != nil {
+		return err
+	}
+	if err := f.checkFiles(); err != nil {
+		return err
+	}
+	// Only now, as creating a file empties it.
 	out, closeOut, err := a.create(f.out)
 	if err != nil {
 		return err
@@ -88,7 +97,7 @@ func (a *app) replay(ctx context.Context, f replayFlags) (err error) {
 	seen := startProgress(a, "replay "+bound.Name+", outputs", -1)
 	began := time.Now()
 	refusal := "" // of the first record, as most often all others are refused for the same reason
-	summaries, err := a.runReplay(ctx, f, bound, types, func(o replay.Output) error {
+	summaries, err := run(ctx, func(o replay.Output) error {
 		seen.count(1, outputTime(o))
 		if o.Poison != nil && refusal == "" {
 			refusal = fmt.Sprintf("the first refused record is %s %d/%d, %s: %s; --letters FILE keeps all", o.Topic.Name, o.Partition, o.Poison.Offset, o.Poison.Reason, o.Poison.Detail)
@@ -129,16 +138,80 @@ func (a *app) nothing(f replayFlags, b *processor.Bound) {
 	}
 }
 
-// runReplay runs the processor alone, or behind the stages that lead from the file's topic to its input.
-func (a *app) runReplay(ctx context.Context, f replayFlags, b *processor.Bound, types func(uint32, []int) (string, error), out func(replay.Output) error) ([]replay.Summary, error) {
+// checkFiles refuses outputs that would empty another file of the flags, and an input that cannot be opened.
+func (f *replayFlags) checkFiles() error {
+	if info := statFile(f.in, os.Stdin); f.in != "" && f.in != "-" && (info == nil || info.Mode().IsRegular()) {
+		in, err := tape.Open(f.in, tape.Options{})
+		if err != nil {
+			return fmt.Errorf("flag --in: %w", err)
+		}
+		_ = in.Close() // nothing was written
+	}
+	for _, pair := range []struct {
+		flag, name, otherFlag, other string
+		std                          *os.File
+	}{
+		{"--out", f.out, "--in", f.in, os.Stdin},
+		{"--letters", f.letters, "--in", f.in, os.Stdin},
+		{"--letters", f.letters, "--out", f.out, os.Stdout},
+	} {
+		if pair.name != "-" && sameFile(pair.name, pair.other, pair.std) {
+			return usage("flag %s is %q, the same file as %q of %s, which it would overwrite: it must be another file", pair.flag, pair.name, pair.other, pair.otherFlag)
+		}
+	}
+	return nil
+}
+
+// sameFile reports whether name and other, by whatever spelling or link, are one regular file, or will be when they are made.
+func sameFile(name, other string, std *os.File) bool {
+	if name == "" || other == "" {
+		return false
+	}
+	a, b := statFile(name, std), statFile(other, std)
+	if a == nil && b == nil {
+		return absolute(name) == absolute(other)
+	}
+	return a != nil && b != nil && a.Mode().IsRegular() && os.SameFile(a, b)
+}
+
+// statFile returns nil where there is no such file; - is std.
+func statFile(name string, std *os.File) os.FileInfo {
+	stat := func() (os.FileInfo, error) { return os.Stat(name) }
+	if name == "-" {
+		stat = std.Stat
+	}
+	info, err := stat()
+	if err != nil {
+		return nil
+	}
+	return info
+}
+
+// absolute is a name, which may not exist yet, with the links of its folder followed.
+func absolute(name string) string {
+	path, err := filepath.Abs(name)
+	if err != nil {
+		return name
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(dir, filepath.Base(path))
+	}
+	return path
+}
+
+// planReplay checks the flags and returns what runs the processor, alone or behind the stages that lead from the file's topic to
+// its input.
+func (a *app) planReplay(f replayFlags, b *processor.Bound, types func(uint32, []int) (string, error)) (func(context.Context, func(replay.Output) error) ([]replay.Summary, error), error) {
 	policy := a.settings.timePolicy()
 	if f.in == "" || f.topic == "" || f.topic == b.Input.Name {
 		from, err := a.replaySource(f, b)
 		if err != nil {
 			return nil, err
 		}
-		s, err := replay.Run(ctx, replay.Options{Bound: b, From: from, Parallel: f.parallel, Policy: policy, SchemaTypes: types, Out: out})
-		return []replay.Summary{s}, err
+		return func(ctx context.Context, out func(replay.Output) error) ([]replay.Summary, error) {
+			s, err := replay.Run(ctx, replay.Options{Bound: b, From: from, Parallel: f.parallel, Policy: policy, SchemaTypes: types, Out: out})
+			return []replay.Summary{s}, err
+		}, nil
 	}
 	stages, err := replay.Stages(b.Definition, f.topic)
 	if err != nil {
@@ -152,7 +225,9 @@ func (a *app) runReplay(ctx context.Context, f replayFlags, b *processor.Bound, 
 	if err != nil {
 		return nil, err
 	}
-	return replay.Chain(ctx, replay.ChainOptions{Bounds: bounds, From: file, Policy: policy, SchemaTypes: types, Out: out})
+	return func(ctx context.Context, out func(replay.Output) error) ([]replay.Summary, error) {
+		return replay.Chain(ctx, replay.ChainOptions{Bounds: bounds, From: file, Policy: policy, SchemaTypes: types, Out: out})
+	}, nil
 }
 
 // replayFile is the file of --in.
