@@ -116,6 +116,9 @@ func decodeDuration(raw any, into reflect.Value) error {
 		if serr != nil {
 			return fmt.Errorf("it must be a duration such as 30s or 15m, or a number of seconds")
 		}
+		if !(math.Abs(seconds) < math.MaxInt64/float64(time.Second)) { // not a number neither
+			return fmt.Errorf("it must be a duration such as 30s or 15m, or a number of seconds, of less than 292 years")
+		}
 		d = time.Duration(seconds * float64(time.Second))
 	}
 	into.SetInt(int64(d))
