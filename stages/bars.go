@@ -235,7 +235,7 @@ func (b *bars) RestoreState(src []byte) error {
 	for range r.Count(8) {
 		length := processor.Duration(r.Int())
 		s := barSeries{next: schemas.Time(r.Int()), late: uint32(r.Uint())}
-		for range r.Count(4096) {
+		for range r.Count(len(r.Rest())) { // a bucket has more bytes than one
 			var bk bucket
 			bk.restore(r)
 			if r.Err() != nil {

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"bytes"
 	"fmt"
 	"math/big"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tapewatch/tapewatch/internal/pack"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
 	"github.com/tapewatch/tapewatch/stream/processor/feed"
@@ -133,5 +135,35 @@ func TestBarsEqualModel(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Trades without Ticks keep their buckets open: a snapshot of any number of them is read again, and a count that its bytes do
+// not hold is refused.
+func TestBarsRestoreEveryOpenBucket(t *testing.T) {
+	fresh := func() *bars {
+		cfg := barsConfig{Intervals: []processor.Duration{second, minute, hour, day}, EmptyFrom: minute}
+		return &bars{cfg: cfg, key: processor.Key{Venue: "x", Symbol: "S-USD"}, series: make([]barSeries, len(cfg.Intervals))}
+	}
+	const seconds = 3 * 3600
+	b := fresh()
+	for i := range seconds {
+		tr := trade("S-USD", uint64(i+1), t0.Add(time.Duration(i)*time.Second), 100_000, 1, schemas.Side_SIDE_BUY)
+		b.OnRecord(schemas.Record{Message: tr, Time: schemas.TimeOf(tr)}, nil)
+	}
+	state := b.AppendState(nil)
+	again := fresh()
+	if err := again.RestoreState(state); err != nil {
+		t.Fatalf("restoring %d open buckets, %d bytes: %v", seconds, len(state), err)
+	}
+	if n := len(again.series[0].open); n != seconds || !slices.Equal(again.AppendState(nil), state) {
+		t.Errorf("%d open buckets, or other bytes, were restored: must be %d and the same bytes", n, seconds)
+	}
+	if err := fresh().RestoreState(state[:len(state)/2]); err == nil {
+		t.Error("half a state was restored without an error")
+	}
+	hostile := pack.Uint(state[:bytes.Index(state, pack.Uint(nil, seconds))], 1<<62)
+	if err := fresh().RestoreState(hostile); err == nil {
+		t.Error("a count of 1<<62 buckets was restored without an error")
 	}
 }
