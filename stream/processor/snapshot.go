@@ -43,6 +43,7 @@ func (t *Task) Snapshot(next int64, put func(key string, state []byte)) (*schema
 		Sources: t.sourceTimes(), Records: t.stats.Records, Began: t.began, ConfigSince: t.since,
 	}
 	t.base.next, t.base.marker = next, m
+	maps.DeleteFunc(t.skip, func(at poisonAt, _ bool) bool { return at.offset < next })
 	return m, nil
 }
 
