@@ -125,11 +125,18 @@ func (b *binaryReader) Next() (*Batch, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
-	j, ok := <-b.order
-	if !ok {
-		return nil, io.ErrClosedPipe
+	var j *job
+	for j == nil || j.err == nil && len(j.batch.Records) == 0 {
+		if j != nil {
+			j.batch.Release()
+		}
+		next, ok := <-b.order
+		if !ok {
+			return nil, io.ErrClosedPipe
+		}
+		j = next
+		<-j.done
 	}
-	<-j.done
 	switch {
 	case j.err == nil:
 		b.count += uint64(len(j.batch.Records))

@@ -52,7 +52,7 @@ type Record struct {
 	Type, ContentType string
 }
 
-// A Batch is a run of records of one partition, in order.
+// A Batch is a run of records of one partition, in order, at least one.
 type Batch struct {
 	Topic     string
 	Partition int32

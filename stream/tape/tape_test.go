@@ -210,6 +210,44 @@ func TestBinaryFindsDamage(t *testing.T) {
 	}
 }
 
+// A frame without records, which Write never makes, gives no batch: who reads one takes its first record.
+func TestFramesWithoutRecordsGiveNoBatch(t *testing.T) {
+	in := entries(t, 6, 300)
+	data, at := pack(t, in), len(startMark())
+	empty := append(frameMark(0, 0), frameMark(0, 0)...)
+	for _, data := range [][]byte{
+		slices.Concat(data[:at], empty, data[at:]),
+		slices.Concat(data[:len(data)-len(endMark(0))], empty, endMark(uint64(len(in)))),
+	} {
+		r, err := NewReader(bytes.NewReader(data), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for {
+			b, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(b.Records) == 0 {
+				t.Error("a batch has no records: it must have at least one")
+			}
+			n += len(b.Records)
+			b.Release()
+		}
+		if err := r.Close(); n != len(in) || err != nil {
+			t.Errorf("%d records, %v: must be %d", n, err, len(in))
+		}
+	}
+	// One that has lost its records is found by the end mark.
+	if _, err := unpack(slices.Concat(startMark(), empty, endMark(1)), 1); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a frame that lost its record: %v, must be %v", err, ErrCorrupt)
+	}
+}
+
 func TestWriteRefuses(t *testing.T) {
 	w, err := NewWriter(&buffer{})
 	if err != nil {
