@@ -108,32 +108,42 @@ func outageStudy(ctx context.Context, o StudyOptions) (Result, error) {
 			list []outage
 		}{outageLabels, labels})
 	}
-	told := len(alarmsOf(events, schemas.High))
-	equal := 2 // minutes of silence that the plain rule must wait to have as many alarms as the detector, at high
-	for equal < mostSilence && len(silencesOf(rows, equal)) > told {
-		equal++
-	}
 	for _, l := range lists {
 		for _, severity := range []string{schemas.High, schemas.Medium} {
 			alarms := alarmsOf(events, severity)
 			out.Rules = append(out.Rules, judgeOutages("exchange_outage, "+severity+" and above, "+l.name, l.list, silences, alarms, days))
 		}
-		plain := func(name string, n int) {
-			var alarms []schemas.Time
-			for _, s := range silencesOf(rows, n) {
-				alarms = append(alarms, s.from.Add(time.Duration(n)*time.Minute))
+		for i, n := range []int{2, 3, 5, equalSilence(rows, len(alarmsOf(events, schemas.High)))} {
+			name := "naive"
+			if i == 3 {
+				name = "naive in hindsight"
 			}
-			out.Rules = append(out.Rules, judgeOutages(fmt.Sprintf("%s, all silent for %d min, %s", name, n, l.name), l.list, silences, alarms, days))
+			out.Rules = append(out.Rules, judgeOutages(fmt.Sprintf("%s, all silent for %d min, %s", name, n, l.name), l.list, silences, afterSilence(rows, n), days))
 		}
-		for _, n := range []int{2, 3, 5} {
-			plain("naive", n)
-		}
-		plain("naive in hindsight", equal)
 	}
 	if o.Charts {
 		out.Charts = outageCharts(symbols[0], rows, lists[len(lists)-1].list, silences, alertsOf(events))
 	}
 	return out, nil
+}
+
+// afterSilence are the alarms of the plain rule: all silent for so many minutes.
+func afterSilence(rows []row, minutes int) []schemas.Time {
+	var out []schemas.Time
+	for _, s := range silencesOf(rows, minutes) {
+		out = append(out, s.from.Add(time.Duration(minutes)*time.Minute))
+	}
+	return out
+}
+
+// equalSilence are the minutes that the plain rule must wait to have no more alarms than that.
+func equalSilence(rows []row, alarms int) int {
+	for minutes := 2; minutes < mostSilence; minutes++ {
+		if len(silencesOf(rows, minutes)) <= alarms {
+			return minutes
+		}
+	}
+	return mostSilence
 }
 
 // outageCharts are of the first symbol: the range as a whole, outages of a list, and alarms in none.

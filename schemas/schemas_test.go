@@ -185,9 +185,9 @@ func TestExponents(t *testing.T) {
 			t.Errorf("%s is no longer valid: %v", TypeOf(m), err)
 		}
 	}
-	huge, tiny := NewDecimal(-5, math.MaxInt32), NewDecimal(1, math.MinInt32)
-	if huge.Cmp(tiny) != -1 || NewDecimal(5, math.MaxInt32).Cmp(tiny) != 1 || huge.Cmp(huge) != 0 || huge.Text() != "-5e2147483647" {
-		t.Errorf("the largest exponent: %d, %d, %s", huge.Cmp(tiny), huge.Cmp(huge), huge.Text())
+	huge, same, tiny := NewDecimal(-5, math.MaxInt32), NewDecimal(-5, math.MaxInt32), NewDecimal(1, math.MinInt32)
+	if huge.Cmp(tiny) != -1 || NewDecimal(5, math.MaxInt32).Cmp(tiny) != 1 || huge.Cmp(same) != 0 || huge.Text() != "-5e2147483647" {
+		t.Errorf("the largest exponent: %d, %d, %s", huge.Cmp(tiny), huge.Cmp(same), huge.Text())
 	}
 }
 

@@ -144,7 +144,10 @@ func (c *check) numbers(m Message) {
 			}
 		}
 		for _, b := range m.Bands {
-			c.exact(number{"bands.bid_quantity", b.GetBidQuantity()}, number{"bands.ask_quantity", b.GetAskQuantity()})
+			c.exact(
+				number{"bands.bid_quantity", b.GetBidQuantity()}, number{"bands.ask_quantity", b.GetAskQuantity()},
+				number{"bands.bid_capped", b.GetBidCapped()}, number{"bands.ask_capped", b.GetAskCapped()},
+			)
 		}
 	case *Bar:
 		c.exact(

@@ -162,7 +162,8 @@ func TestBarsRestoreEveryOpenBucket(t *testing.T) {
 	if err := fresh().RestoreState(state[:len(state)/2]); err == nil {
 		t.Error("half a state was restored without an error")
 	}
-	hostile := pack.Uint(state[:bytes.Index(state, pack.Uint(nil, seconds))], 1<<62)
+	before, _, _ := bytes.Cut(state, pack.Uint(nil, seconds))
+	hostile := pack.Uint(before, 1<<62)
 	if err := fresh().RestoreState(hostile); err == nil {
 		t.Error("a count of 1<<62 buckets was restored without an error")
 	}

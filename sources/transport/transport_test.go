@@ -115,7 +115,9 @@ func TestPingsOfTheProtocol(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	cancel()
-	<-done
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 	close(frames)
 	var kinds []capture.Kind
 	for f := range frames {

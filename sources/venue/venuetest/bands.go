@@ -87,11 +87,12 @@ func (h *heldBooks) hold(b *schemas.BookSnapshot) {
 // twentieth of it, or for ten times the mean.
 func (h *heldBooks) capped(b *schemas.BookSnapshot, basisPoints uint32, levels []*schemas.Level, quantity, capped *schemas.Decimal) {
 	h.t.Helper()
-	if capped == nil {
+	switch {
+	case capped == nil:
 		capped = quantity
-	} else if capped.Cmp(quantity) >= 0 {
+	case capped.Cmp(quantity) >= 0:
 		h.t.Fatalf("%s: %s within %d basis points is capped to %s: it must be less than %s", h.file, b.Meta.Symbol, basisPoints, capped.Text(), quantity.Text())
-	} else {
+	default:
 		h.walls++
 	}
 	got, sum := capped.Float(), 0.0
