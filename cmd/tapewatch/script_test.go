@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", Setup: withBroker, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_GOLDEN") != "",
-		Deadline: time.Now().Add(4 * time.Minute), Cmds: map[string]func(*testscript.TestScript, bool, []string){"produce": produce, "registry": startRegistry, "website": website, "until": until, "members": members},
+		Deadline: time.Now().Add(10 * time.Minute), Cmds: map[string]func(*testscript.TestScript, bool, []string){"produce": produce, "registry": startRegistry, "website": website, "until": until, "members": members},
 	})
 }
 
@@ -110,18 +110,18 @@ func freePort() (string, error) {
 	return port, errors.Join(err, l.Close())
 }
 
-// until COMMAND... runs a command until it succeeds, for a minute at most.
+// until COMMAND... runs a command until it succeeds, for three minutes at most.
 func until(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: until COMMAND...")
 	}
 	var err error
-	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(100 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 3*time.Minute; time.Sleep(100 * time.Millisecond) {
 		if err = ts.Exec(args[0], args[1:]...); err == nil {
 			return
 		}
 	}
-	ts.Fatalf("%v did not succeed in a minute: %v", args, err)
+	ts.Fatalf("%v did not succeed in three minutes: %v", args, err)
 }
 
 // website serves a folder of the script over HTTP and puts its address into WWW: `website FOLDER`.
