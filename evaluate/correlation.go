@@ -51,6 +51,7 @@ func correlationStudy(ctx context.Context, o StudyOptions) (Result, error) {
 	half := rows[len(rows)/2].start.Floor(24 * time.Hour)
 	split := slices.IndexFunc(rows, func(r row) bool { return r.start >= half })
 	s := &correlationStage{symbols: symbols, rows: rows, split: split, seed: o.Seed}
+	s.fit, s.test = s.plain(0, split), s.plain(split, len(rows))
 	out := &CorrelationReport{Test: Range{From: half, To: rows[len(rows)-1].start.Add(time.Minute)}.String()}
 	const weekly, shippedBudget = 1.0 / 7, 4 // alarms a day; days, the default of budget_days
 	for _, rate := range []float64{0, 1, weekly} {
@@ -134,6 +135,14 @@ type correlationStage struct {
 	rows    []row
 	split   int
 	seed    uint64
+	// The plain rule's scores of both ranges, whatever its threshold.
+	fit, test plainScores
+}
+
+// plainScores are those of each pair with the first symbol, over so many days together.
+type plainScores struct {
+	series [][]scored
+	days   float64
 }
 
 // positions are where breaks of a member begin in the test range, in rows.
@@ -215,24 +224,24 @@ func (s *correlationStage) ends(from, to int) []int {
 	return out
 }
 
+func (s *correlationStage) plain(from, to int) (out plainScores) {
+	for j := 1; j < len(s.symbols); j++ {
+		var one []scored
+		for _, k := range s.ends(from, to) {
+			if s.rows[k-2*naiveBar*naiveBars].candles[j].close == 0 || s.rows[k-2*naiveBar*naiveBars].candles[0].close == 0 {
+				continue
+			}
+			one = append(one, scored{s.rows[k].start.Add(time.Minute), s.naiveScore(k, 0, j, 0, nil)})
+		}
+		out.series = append(out.series, one)
+		out.days += float64(len(one)) * naiveBar / (24 * 60)
+	}
+	return out
+}
+
 // naive measures the plain rule at a rate, 0 for a threshold of 0.5. The rate is that of the fit range or, in hindsight, of the test range.
 func (s *correlationStage) naive(rate float64, hindsight bool) CorrelationRow {
-	record := func(from, to int) (series [][]scored, days float64) {
-		for j := 1; j < len(s.symbols); j++ {
-			var one []scored
-			for _, k := range s.ends(from, to) {
-				if s.rows[k-2*naiveBar*naiveBars].candles[j].close == 0 || s.rows[k-2*naiveBar*naiveBars].candles[0].close == 0 {
-					continue
-				}
-				one = append(one, scored{s.rows[k].start.Add(time.Minute), s.naiveScore(k, 0, j, 0, nil)})
-			}
-			series = append(series, one)
-			days += float64(len(one)) * naiveBar / (24 * 60)
-		}
-		return series, days
-	}
-	fit, fitDays := record(0, s.split)
-	test, days := record(s.split, len(s.rows))
+	fit, fitDays, test, days := s.fit.series, s.fit.days, s.test.series, s.test.days
 	threshold, name := 0.5, "naive at "+Rate(rate).String()
 	switch {
 	case hindsight:

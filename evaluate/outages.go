@@ -108,17 +108,17 @@ func outageStudy(ctx context.Context, o StudyOptions) (Result, error) {
 			list []outage
 		}{outageLabels, labels})
 	}
+	plain := []struct {
+		name    string
+		minutes int
+	}{{"naive", 2}, {"naive", 3}, {"naive", 5}, {"naive in hindsight", equalSilence(rows, len(alarmsOf(events, schemas.High)))}}
 	for _, l := range lists {
 		for _, severity := range []string{schemas.High, schemas.Medium} {
 			alarms := alarmsOf(events, severity)
 			out.Rules = append(out.Rules, judgeOutages("exchange_outage, "+severity+" and above, "+l.name, l.list, silences, alarms, days))
 		}
-		for i, n := range []int{2, 3, 5, equalSilence(rows, len(alarmsOf(events, schemas.High)))} {
-			name := "naive"
-			if i == 3 {
-				name = "naive in hindsight"
-			}
-			out.Rules = append(out.Rules, judgeOutages(fmt.Sprintf("%s, all silent for %d min, %s", name, n, l.name), l.list, silences, afterSilence(rows, n), days))
+		for _, p := range plain {
+			out.Rules = append(out.Rules, judgeOutages(fmt.Sprintf("%s, all silent for %d min, %s", p.name, p.minutes, l.name), l.list, silences, afterSilence(rows, p.minutes), days))
 		}
 	}
 	if o.Charts {
