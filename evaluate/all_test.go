@@ -39,7 +39,7 @@ func little() map[string]summed {
 			{Side: "bid", Pct: 50, N: 9}, {Side: "bid", Pct: 70, N: 3, Five: third, Delay: late}, {Side: "ask", Pct: 70, N: 3, Five: third, Delay: late},
 		}}}},
 		"funding_rate": &FundingReport{
-			Naive: []NaiveFunding{{Payments: 300, Episodes: 10}}, Detector: []FundingEpisodes{{Episodes: 20}},
+			Naive: []NaiveFunding{{Payments: 300, Episodes: 10}}, Detector: []FundingEpisodes{{Episodes: 20}}, Equal: EqualFunding{Threshold: 0.0004, Episodes: 19},
 			Injections: []FundingInjections{{Rate: 0.05, Length: 1, Venues: 1, N: 3, Found: third}, {Rate: 0.05, Length: 3, Venues: 1, N: 9}},
 		},
 		"whale_movement": &WhaleReport{Assets: []WhaleAsset{whales}},
@@ -61,7 +61,10 @@ func TestSummaries(t *testing.T) {
 		"correlation_breakdown": {"correlation_breakdown, basket, per member, budget 1 days: full break, 6h, 0.33 a day, 0.33 of 3, after 2 min"},
 		"exchange_outage":       {"naive, all silent for 2 min: labels, 0.33 a day, 0.33 of 3, precision 0.33, after 2 min"},
 		"liquidity_drop":        {"liquidity_drop, band 0.1 %: cut of 70 % within 5 s, 0.00 a day, 0.33 of 6, after 2 min"},
-		"funding_rate":          {"funding_rate: one payment of +0.05 %, 0.20 a day, 0.33 of 3", "naive, 0.1 % either way: one payment of +0.05 %, 0.10 a day, 0.00 of 3"},
+		"funding_rate": {
+			"funding_rate: one payment of +0.05 %, 0.20 a day, 0.33 of 3", "naive, 0.1 % either way: one payment of +0.05 %, 0.10 a day, 0.00 of 3",
+			"naive in hindsight, 0.04 % either way: one payment of +0.05 %, 0.19 a day, 1.00 of 3",
+		},
 		"whale_movement": {
 			"whale_movement, busy: 99.99 % size, 0.33 a day, 0.33 of 3, after 2 min", "naive, transfers of $2.0M, busy: 99.99 % size, 0.33 a day, 1.00 of 3",
 			"whale_movement, busy: 99.99 % size in 20 over 1h0m0s, 0.33 a day, 0.33 of 3, after 2 min",

@@ -81,8 +81,30 @@ func TestAuthentication(t *testing.T) {
 	}
 }
 
+// expiring is a token that is good for an hour, and its end, for leave.
+func expiring() (token string, end time.Time) {
+	end = time.Now().Add(time.Hour).UTC()
+	return hash(testToken) + "@" + end.Format(time.RFC3339Nano), end
+}
+
+// leave stops the server's clock at this much before the end of a token: whoever connects from now on has so long, however slow the machine is.
+func (s *stand) leave(d time.Duration, end time.Time) {
+	at := end.Add(-d)
+	s.stopped.Store(&at)
+}
+
+// now is what the server takes for the time: the wall clock, unless a test has stopped it.
+func (s *stand) now() time.Time {
+	if at := s.stopped.Load(); at != nil {
+		return *at
+	}
+	return time.Now()
+}
+
 func TestTokenThatExpiresWhileConnected(t *testing.T) {
-	s := newStand(t, 0, nil, hash(testToken)+"@"+time.Now().Add(2*time.Second).UTC().Format(time.RFC3339))
+	token, end := expiring()
+	s := newStand(t, 0, nil, token)
+	s.leave(time.Second, end)
 	p := s.dial(&websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + testToken}}})
 	if _, err := p.read(); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
 		t.Fatalf("got %v, want close 1008", err)

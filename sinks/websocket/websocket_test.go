@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type stand struct {
 	client  *kgo.Client
 	auth    *auth.Authenticator
 	stop    func()
+	stopped atomic.Pointer[time.Time] // where the server's clock stands still; nil when it goes
 }
 
 func newStand(t testing.TB, before int, change func(*Config), tokens ...string) *stand {
@@ -51,15 +53,15 @@ func newStandOn(t testing.TB, c cluster.Config, before int, change func(*Config)
 	if change != nil {
 		change(&cfg)
 	}
-	a, err := auth.New(auth.Config{Tokens: tokens, TicketLifetime: time.Minute}, time.Now)
-	if err != nil {
+	s := &stand{t: t, cluster: c, client: sinktest.Client(t, c)}
+	var err error
+	if s.auth, err = auth.New(auth.Config{Tokens: tokens, TicketLifetime: time.Minute}, s.now); err != nil {
 		t.Fatal(err)
 	}
-	s := &stand{t: t, cluster: c, client: sinktest.Client(t, c), auth: a}
 	if before > 0 {
 		sinktest.Produce(t, s.client, 0, before)
 	}
-	if s.server, err = New(cfg, Deps{Cluster: c, Auth: a}); err != nil {
+	if s.server, err = New(cfg, Deps{Cluster: c, Auth: s.auth, Now: s.now}); err != nil {
 		t.Fatal(err)
 	}
 	s.http = httptest.NewServer(s.server)
