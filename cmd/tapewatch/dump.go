@@ -52,7 +52,7 @@ func newDump(a *app) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use: "dump TOPIC", Short: "Write a stretch of a topic to a file that every command taking FILE reads", Args: someArgs(1, 1), ValidArgsFunction: completeTopics,
-		Long:    "Writes the committed records of a topic, partition by partition. The name of the file chooses the form: .tape.zst is\nbinary and fast, .jsonl has one record in JSON a line, - is .jsonl on standard output.",
+		Long:    "Writes the committed records of a topic, partition by partition. The name of the file chooses the form: .tape.zst is\nbinary and fast, .jsonl has one record in JSON a line, - is .jsonl on standard output.\nA file has its name when it is whole: until then, and where the dump fails, it is FILE.partial.",
 		Example: "tapewatch dump market.trades --out trades.tape.zst --from @-1h",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.load(cmd); err != nil {
@@ -75,14 +75,21 @@ func (a *app) dump(ctx context.Context, topic schemas.Topic, r rangeFlags, out s
 	if err != nil {
 		return err
 	}
-	w, err := a.createTape(out)
+	w, name, err := a.createTape(out)
 	if err != nil {
 		return err
 	}
 	p := startProgress(a, "dump "+topic.Name, -1)
 	defer func() {
 		p.done()
-		err = errors.Join(err, w.Close())
+		if err == nil {
+			err = w.Close()
+			return
+		}
+		if name != "" {
+			err = fmt.Errorf("%w; what was read until then is in %s", err, name)
+		}
+		err = errors.Join(err, w.Abort())
 	}()
 	full := a.settings.Kafka.Topic(topic.Name)
 	for _, num := range slices.Sorted(maps.Keys(all)) {
@@ -99,14 +106,15 @@ func (a *app) dump(ctx context.Context, topic schemas.Topic, r rangeFlags, out s
 	return nil
 }
 
-// createTape makes a tape by its name; - is standard output.
-func (a *app) createTape(name string) (tape.Writer, error) {
+// createTape makes a tape by its name, and says where it is until it is closed; - is standard output, which is nowhere.
+func (a *app) createTape(name string) (w tape.Writer, at string, err error) {
 	if name == "-" {
-		return tape.NewJSONWriter(noClose{a.stdout}), nil
+		return tape.NewJSONWriter(noClose{a.stdout}), "", nil
 	}
-	w, err := tape.Create(name)
+	f, err := tape.Create(name)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return w, nil
+	at = f.Name()
+	return f, at, nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,17 +61,21 @@ func withBroker(env *testscript.Env) error {
 	return nil
 }
 
-// produce TOPIC KEY VALUE writes a raw record.
+// produce TOPIC KEY VALUE writes a raw record; its key is KEY, or what is in the file of @FILE.
 func produce(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: produce TOPIC KEY VALUE")
+	}
+	key := args[1]
+	if file, ok := strings.CutPrefix(key, "@"); ok {
+		key = ts.ReadFile(file)
 	}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(ts.Getenv("TAPEWATCH_KAFKA__BROKERS")))
 	ts.Check(err)
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	ts.Check(cl.ProduceSync(ctx, &kgo.Record{Topic: args[0], Key: []byte(args[1]), Value: []byte(args[2])}).FirstErr())
+	ts.Check(cl.ProduceSync(ctx, &kgo.Record{Topic: args[0], Key: []byte(key), Value: []byte(args[2])}).FirstErr())
 }
 
 // members GROUP N wants a group to have so many members.

@@ -127,7 +127,7 @@ func TestRestartInMidStreamAndTheOtherSinkGoesOn(t *testing.T) {
 }
 
 func TestLostDataIsBuiltAgainAndNotPublishedAgain(t *testing.T) {
-	for _, how := range []string{"FLUSHALL", "Rebuild", "Rebuild before a start"} {
+	for _, how := range []string{"FLUSHALL", "Rebuild", "Rebuild before a start", "Rebuild twice before a start"} {
 		t.Run(how, func(t *testing.T) {
 			url := testservices.Redis(t)
 			c := sinktest.Broker(t)
@@ -152,6 +152,9 @@ func TestLostDataIsBuiltAgainAndNotPublishedAgain(t *testing.T) {
 				stop()
 				again := newSink(t, url, c)
 				err = again.Rebuild(t.Context())
+				if how == "Rebuild twice before a start" {
+					err = errors.Join(err, again.Rebuild(t.Context()))
+				}
 				defer sinktest.Run(t, again.Run)()
 			}
 			if err != nil {

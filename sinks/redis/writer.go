@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -140,12 +141,18 @@ func (w *writer) rebuild(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the positions: %w", err)
 	}
-	quiet := map[string]any{}
+	published := map[string]int64{}
 	for name, at := range positions {
 		next, err := strconv.ParseInt(at, 10, 64)
-		if err != nil || name == "written" || len(name) > len(fieldQuiet) && name[:len(fieldQuiet)] == fieldQuiet {
+		if err != nil || name == "written" {
 			continue
 		}
+		// A position that is behind the silence is that of a rebuild that has not come to its end.
+		name = strings.TrimPrefix(name, fieldQuiet)
+		published[name] = max(published[name], next)
+	}
+	quiet := make(map[string]any, len(published))
+	for name, next := range published {
 		quiet[fieldQuiet+name] = next
 	}
 	_, err = w.client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strconv"
 	"sync"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/sources/transport"
 )
 
 // openAfter failures in a row open a host's breaker; halfOpenAfter lets one request through to see.
@@ -300,8 +300,9 @@ const maxReason = 16 << 10
 
 // statusError says what a status means for the next request, and why, where check recognises the service's words.
 func statusError(resp *http.Response, check func([]byte) error) error {
+	after, _ := transport.RetryAfter(resp.Header, now(), 24*time.Hour)
 	r := &refused{
-		outcome: "error", status: resp.StatusCode, after: retryAfter(resp.Header.Get("Retry-After"), now()),
+		outcome: "error", status: resp.StatusCode, after: after,
 		err: fmt.Errorf("requesting: the service answers %s", resp.Status),
 	}
 	if body, err := io.ReadAll(io.LimitReader(resp.Body, maxReason)); err == nil {
@@ -320,17 +321,6 @@ func statusError(resp *http.Response, check func([]byte) error) error {
 		r.outcome, r.final, r.ours = "refused", true, true
 	}
 	return r
-}
-
-// retryAfter reads the header: seconds or a date. It is bounded by a day.
-func retryAfter(text string, at schemas.Time) time.Duration {
-	var d time.Duration
-	if n, err := strconv.Atoi(text); err == nil {
-		d = time.Duration(min(n, 86_400)) * time.Second
-	} else if t, err := http.ParseTime(text); err == nil {
-		d = t.Sub(at.UTC())
-	}
-	return min(max(d, 0), 24*time.Hour)
 }
 
 // validators are what a conditional request says of the answer that is known.

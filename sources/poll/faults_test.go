@@ -245,7 +245,7 @@ func conditional(t *testing.T, says, asks, one, two string) {
 		var conditions []string
 		o := options()
 		o.Once = false
-		o.Client.http.Transport = transport(func(r *http.Request) http.HandlerFunc {
+		o.Client.http.Transport = answering(func(r *http.Request) http.HandlerFunc {
 			conditions = append(conditions, r.Header.Get(asks))
 			turn := turns[0]
 			if len(turns) > 1 {

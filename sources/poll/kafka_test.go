@@ -174,7 +174,7 @@ func TestUnreadableAnswersAreBuried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := says("<html>moved</html>")
 		o := options()
-		o.Client.http.Transport = transport(func(*http.Request) http.HandlerFunc { return s })
+		o.Client.http.Transport = answering(func(*http.Request) http.HandlerFunc { return s })
 		out := &grave{}
 		src, err := New(&fake{name: "fake", url: "http://fake.test", jobs: []string{"job"}}, o)
 		if err != nil {

@@ -24,10 +24,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// transport answers requests without a socket, so that waits can pass in no time.
-type transport func(*http.Request) http.HandlerFunc
+// answering serves requests without a socket, so that waits can pass in no time.
+type answering func(*http.Request) http.HandlerFunc
 
-func (f transport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (f answering) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
 	f(r)(w, r)
 	return w.Result(), nil
@@ -61,7 +61,7 @@ func TestRestart(t *testing.T) {
 		body := items("a", "b")
 		asked := 0
 		o := options()
-		o.Client.http.Transport = transport(func(*http.Request) http.HandlerFunc { asked++; return says(body) })
+		o.Client.http.Transport = answering(func(*http.Request) http.HandlerFunc { asked++; return says(body) })
 		p := &fake{name: "fake", url: "http://fake.test", jobs: []string{"job"}}
 		out := &sourcetest.Memory{}
 		o.Past = past(out)
@@ -117,7 +117,7 @@ func TestHistoryComesInOrder(t *testing.T) {
 			"/two": `{"items":[{"id":"2012","at":1325376000,"value":"1"}]}`,
 		}
 		o := options()
-		o.Client.http.Transport = transport(func(r *http.Request) http.HandlerFunc { return says(bodies[r.URL.Path]) })
+		o.Client.http.Transport = answering(func(r *http.Request) http.HandlerFunc { return says(bodies[r.URL.Path]) })
 		p := &fake{name: "fake", url: "http://fake.test", jobs: []string{"one", "two"}}
 		out := &sourcetest.Memory{}
 		o.Past = past(out)
@@ -248,7 +248,7 @@ func TestOneJobDoesNotHoldUpTheOthers(t *testing.T) {
 			asked := map[string]int{}
 			o := options()
 			o.Once = false
-			o.Client.http.Transport = transport(func(r *http.Request) http.HandlerFunc {
+			o.Client.http.Transport = answering(func(r *http.Request) http.HandlerFunc {
 				mu.Lock()
 				defer mu.Unlock()
 				asked[r.URL.Path]++

@@ -3,7 +3,11 @@ package transport
 import (
 	"context"
 	"math/rand/v2"
+	"net/http"
+	"strconv"
 	"time"
+
+	"github.com/tapewatch/tapewatch/schemas"
 )
 
 // backoff gives waits with full jitter: anything from nothing to a bound that doubles up to the cap, so that a thousand
@@ -38,4 +42,17 @@ func sleep(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-timer.C:
 	}
+}
+
+// RetryAfter reads the header of that name, seconds or a date (RFC 9110, section 10.2.3): how long a server wants to be left alone from at on, at least 0 and at most
+// the bound; false where it does not say.
+func RetryAfter(h http.Header, at schemas.Time, most time.Duration) (time.Duration, bool) {
+	text := h.Get("Retry-After")
+	if n, err := strconv.ParseUint(text, 10, 63); err == nil {
+		return time.Duration(min(n, uint64(most/time.Second))) * time.Second, true
+	}
+	if until, err := http.ParseTime(text); err == nil {
+		return min(max(until.Sub(at.UTC()), 0), most), true
+	}
+	return 0, false
 }

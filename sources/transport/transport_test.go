@@ -237,11 +237,20 @@ func TestBackoffIsCappedAndJittered(t *testing.T) {
 	}
 }
 
-// Only data set the waits back: a venue that takes every connection and its subscription and then ends it is asked less and less
-// often. The control has data each time.
-func TestOnlyDataResetTheBackoff(t *testing.T) {
-	for says, resets := range map[string]bool{"acknowledged": false, "data": true} {
-		t.Run(says, func(t *testing.T) {
+// Only data that last set the waits back: a venue that takes every connection and its subscription and then ends it, be it after a first
+// message, is asked less and less often. The control has data for the longest wait each time.
+func TestOnlyLastingDataResetTheBackoff(t *testing.T) {
+	const most = 2 * firstWait // below steady, which it caps
+	for name, c := range map[string]struct {
+		says   string
+		lasts  time.Duration
+		resets bool
+	}{
+		"acknowledged":              {"acknowledged", most, false},
+		"cut after its first data":  {"data", 0, false},
+		"data for the longest wait": {"data", most, true},
+	} {
+		t.Run(name, func(t *testing.T) {
 			var mu sync.Mutex // guards longest
 			var longest time.Duration
 			log := slog.New(slog.NewJSONHandler(&bytes.Buffer{}, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -253,17 +262,18 @@ func TestOnlyDataResetTheBackoff(t *testing.T) {
 				return a
 			}}))
 			opt := Options{
-				Silence: time.Minute, MaxAge: time.Hour, BackoffMax: 4 * firstWait, Log: log, IsData: func(raw []byte) bool { return string(raw) == "data" },
+				Silence: time.Minute, MaxAge: time.Hour, BackoffMax: most, Log: log, IsData: func(raw []byte) bool { return string(raw) == "data" },
 			}
 			serve(t, opt, func(f []capture.Frame) bool {
 				mu.Lock()
 				defer mu.Unlock()
-				return longest > firstWait || resets && count(f, capture.Close) > 5
-			}, func(_ int32, c *websocket.Conn, ctx context.Context) {
-				_ = c.Write(ctx, websocket.MessageText, []byte(says))
+				return longest > firstWait || c.resets && count(f, capture.Close) > 6
+			}, func(_ int32, conn *websocket.Conn, ctx context.Context) {
+				_ = conn.Write(ctx, websocket.MessageText, []byte(c.says))
+				sleep(conn.CloseRead(ctx), c.lasts+50*time.Millisecond)
 			})
-			if (longest > firstWait) == resets {
-				t.Errorf("the longest wait was %v: want more than the first bound of %v: %v", longest, firstWait, !resets)
+			if (longest > firstWait) == c.resets {
+				t.Errorf("the longest wait was %v: want more than the first bound of %v: %v", longest, firstWait, !c.resets)
 			}
 		})
 	}
@@ -271,6 +281,7 @@ func TestOnlyDataResetTheBackoff(t *testing.T) {
 
 // The venue says how long it wants to be left alone.
 func TestRetryAfter(t *testing.T) {
+	within := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
 	for _, c := range []struct {
 		status int
 		header string
@@ -279,11 +290,21 @@ func TestRetryAfter(t *testing.T) {
 		{http.StatusTooManyRequests, "7", 7 * time.Second},
 		{http.StatusTeapot, "120", 2 * time.Minute},
 		{http.StatusTooManyRequests, "", 10 * time.Second},
+		{http.StatusTooManyRequests, "-7", 10 * time.Second},
+		{http.StatusTooManyRequests, "soon", 10 * time.Second},
 		{http.StatusTooManyRequests, "999999", time.Hour},
+		{http.StatusTooManyRequests, "9223372036854775807", time.Hour},
+		{http.StatusServiceUnavailable, within(5 * time.Minute), 5 * time.Minute},
+		{http.StatusServiceUnavailable, within(-5 * time.Minute), 0},
+		{http.StatusServiceUnavailable, within(100 * time.Hour), time.Hour},
 		{http.StatusBadGateway, "7", 0},
 	} {
 		r := &http.Response{StatusCode: c.status, Header: http.Header{"Retry-After": {c.header}}}
-		if got := retryAfter(r); got != c.want {
+		slack := time.Duration(0)
+		if strings.HasSuffix(c.header, "GMT") {
+			slack = 30 * time.Second // dates are in whole seconds, and time passes
+		}
+		if got := retryAfter(r); got > c.want || got < c.want-slack {
 			t.Errorf("%d %q: %v, want %v", c.status, c.header, got, c.want)
 		}
 	}

@@ -51,6 +51,8 @@ const (
 	dialTimeout = 15 * time.Second
 	firstWait   = 500 * time.Millisecond
 	readLimit   = 16 << 20
+	// steady is how long a connection must have given data to set the waits back; venues bear one dial in so long.
+	steady = 10 * time.Second
 	// overlap bounds how long two sessions of a slot run side by side, settle is how long they do so at least: subscriptions
 	// are answered one by one.
 	overlap = 30 * time.Second
@@ -71,8 +73,8 @@ func Dial(ctx context.Context, opt Options, frames chan<- capture.Frame) error {
 	wait := backoff{cap: opt.BackoffMax}
 	for ctx.Err() == nil {
 		last := d.stand(ctx)
-		if last.data.Load() {
-			// Only data shows that the venue serves us: a handshake and an acknowledgement do not.
+		if at := last.served.Load(); at != 0 && now().Sub(schemas.Time(at)) >= min(steady, opt.BackoffMax) {
+			// Only data that last show that the venue serves us: a handshake does not, nor a first message, after which it may end each connection.
 			wait.reset()
 		}
 		pause := max(wait.next(), last.retryAfter)
@@ -98,7 +100,7 @@ type session struct {
 	requests   chan []byte
 	alive      chan struct{} // closed at the first data
 	done       chan struct{} // closed at the end; the fields below may be read then
-	data       atomic.Bool
+	served     atomic.Int64  // receipt of the first data, of the sessions that it renews too; 0 without
 	retryAfter time.Duration
 	err        error
 }
@@ -129,7 +131,7 @@ func (d *dialer) stand(ctx context.Context) *session {
 		case <-current.done:
 		}
 		late.Stop()
-		if !next.data.Load() && !current.ended() {
+		if next.served.Load() == 0 && !current.ended() {
 			// The venue does not serve a second one now: keep the first, try again.
 			next.end()
 			renew.Reset(jittered(overlap))
@@ -146,6 +148,9 @@ func (d *dialer) stand(ctx context.Context) *session {
 			continue
 		}
 		current.end()
+		if since := current.served.Load(); since != 0 {
+			next.served.Store(since)
+		}
 		current = next
 		renew.Reset(jittered(d.opt.MaxAge))
 	}
@@ -315,8 +320,8 @@ func (d *dialer) read(outer, ctx context.Context, s *session, conn *websocket.Co
 		}
 		at := now()
 		heard.Store(int64(at))
-		if !s.data.Load() && (d.opt.IsData == nil || d.opt.IsData(raw)) {
-			s.data.Store(true)
+		if s.served.Load() == 0 && (d.opt.IsData == nil || d.opt.IsData(raw)) {
+			s.served.Store(int64(now()))
 			close(s.alive)
 		}
 		if err := d.emit(outer, capture.Frame{Kind: capture.Receive, Conn: name, At: at, Data: raw}); err != nil {
@@ -397,15 +402,13 @@ func (d *dialer) emit(ctx context.Context, f capture.Frame) error {
 	}
 }
 
-// retryAfter is how long the venue wants to be left alone: 429 and 418 say so in seconds.
+// retryAfter is how long the venue wants to be left alone after a refusal: 429, 418 and 503 say so, or mean ten seconds.
 func retryAfter(r *http.Response) time.Duration {
 	if r.StatusCode != http.StatusTooManyRequests && r.StatusCode != http.StatusTeapot && r.StatusCode != http.StatusServiceUnavailable {
 		return 0
 	}
-	const most = time.Hour
-	seconds, err := strconv.Atoi(r.Header.Get("Retry-After"))
-	if err != nil || seconds < 0 {
-		return 10 * time.Second
+	if d, ok := RetryAfter(r.Header, now(), time.Hour); ok {
+		return d
 	}
-	return min(time.Duration(seconds)*time.Second, most)
+	return 10 * time.Second
 }

@@ -81,8 +81,10 @@ type Reader interface {
 type Writer interface {
 	// Write appends a record. The records of one partition must come in order.
 	Write(topic string, partition int32, r *Record) error
-	// Close ends the tape. A tape that was not closed is cut off.
+	// Close ends the tape.
 	Close() error
+	// Abort ends it short of its end, after a failure elsewhere: what was written can be read, and shows that it is cut off where the form can say so.
+	Abort() error
 }
 
 // Options of Open.
@@ -117,32 +119,54 @@ func Open(path string, o Options) (Reader, error) {
 	return r, nil
 }
 
-// Create makes a tape by the extension of its name; "-" writes the JSON form to standard output.
-func Create(path string) (Writer, error) {
-	if path == "-" {
-		return NewJSONWriter(nopCloser{os.Stdout}), nil
-	}
+// ExtensionPartial is what the name of a tape in the making has at its end.
+const ExtensionPartial = ".partial"
+
+// Create makes a tape by the extension of its name. It takes its name when it is closed: until then, and for good when it is aborted or its process dies, it
+// is NAME.partial, so that a tape under its own name is whole. A name that is there and no plain file, such as a pipe, is written to as it is.
+func Create(path string) (*File, error) {
 	binary, err := isBinary(path)
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Create(path)
+	name := path + ExtensionPartial
+	if at, err := os.Stat(path); err == nil && !at.Mode().IsRegular() {
+		name = path
+	}
+	f, err := os.Create(name)
 	if err != nil {
 		return nil, fmt.Errorf("creating a tape: %w", err)
 	}
 	if !binary {
-		return NewJSONWriter(f), nil
+		return &File{NewJSONWriter(f), name, path}, nil
 	}
 	w, err := NewWriter(f)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("creating %s: %w", path, err), f.Close())
 	}
-	return w, nil
+	return &File{w, name, path}, nil
 }
 
-type nopCloser struct{ *os.File }
+// A File is a tape in the making that gets its name at the end.
+type File struct {
+	Writer
+	name, path string
+}
 
-func (nopCloser) Close() error { return nil }
+// Name is where the tape is now.
+func (f *File) Name() string { return f.name }
+
+// Close ends the tape and gives it its name.
+func (f *File) Close() error {
+	if err := f.Writer.Close(); err != nil || f.name == f.path {
+		return err
+	}
+	if err := os.Rename(f.name, f.path); err != nil {
+		return fmt.Errorf("naming a tape: %w", err)
+	}
+	f.name = f.path
+	return nil
+}
 
 func isBinary(path string) (bool, error) {
 	name := strings.ToLower(filepath.Base(path))

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -304,6 +305,71 @@ func TestOpenAndCreate(t *testing.T) {
 	}
 	if _, err := Open(filepath.Join(t.TempDir(), "none.jsonl"), Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+// A tape takes its name when it is whole. One that was aborted leaves the tape that had the name, and says that it is cut.
+func TestAbortedTapesDoNotTakeTheName(t *testing.T) {
+	in := entries(t, 5, 500)
+	path := filepath.Join(t.TempDir(), "a.tape.zst")
+	kept, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, kept, in[:100])
+	w, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range in {
+		if err := w.Write(in[i].Topic, in[i].Partition, &in[i].Record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	if w.Name() != path+ExtensionPartial || kept.Name() != path {
+		t.Errorf("the aborted tape is in %s, the whole one in %s", w.Name(), kept.Name())
+	}
+	r, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readAll(r); err != nil || len(got) != 100 {
+		t.Errorf("the tape before: %d of 100 records, %v", len(got), err)
+	}
+	data, err := os.ReadFile(w.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := unpack(data, 1); !errors.Is(err, ErrTruncated) || len(got) != len(in) {
+		t.Errorf("the aborted tape: %d of %d records, %v, want all and %v", len(got), len(in), err, ErrTruncated)
+	}
+}
+
+// A pipe is written to as it is.
+func TestCreateKeepsPipes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.jsonl")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in := entries(t, 5, 3)
+	read := make(chan []byte, 1)
+	go func() {
+		data, _ := os.ReadFile(path)
+		read <- data
+	}()
+	w, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, w, in)
+	if lines := bytes.Count(<-read, []byte("\n")); lines != len(in) {
+		t.Errorf("%d of %d lines came through the pipe", lines, len(in))
+	}
+	if at, err := os.Stat(path); err != nil || at.Mode().Type() != os.ModeNamedPipe {
+		t.Errorf("the pipe is %v now, %v", at, err)
 	}
 }
 

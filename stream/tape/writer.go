@@ -127,11 +127,16 @@ func (w *binaryWriter) flushAll() {
 }
 
 // Close writes what is left and the end mark.
-func (w *binaryWriter) Close() error {
+func (w *binaryWriter) Close() error { return w.end(endMark(w.records)) }
+
+// Abort writes what is left.
+func (w *binaryWriter) Abort() error { return w.end(nil) }
+
+func (w *binaryWriter) end(mark []byte) error {
 	w.flushAll()
 	err := w.failed
 	if err == nil {
-		if _, err = w.out.Write(endMark(w.records)); err == nil {
+		if _, err = w.out.Write(mark); err == nil {
 			err = w.out.Flush()
 		}
 	}
