@@ -34,8 +34,8 @@ race: ## all tests with the race detector, in random order
 	@scripts/test.sh -race -shuffle=on $(TEST_FLAGS) $(PACKAGES)
 
 .PHONY: studies
-studies: ## the packages that hold studies, which the race run leaves out
-	@scripts/test.sh $(TEST_FLAGS) $$(grep -rl --include='*_test.go' 'testservices\.Study(' . | xargs -n1 dirname | sort -u)
+studies: ## the tests that the race run leaves out: much data on one goroutine
+	@scripts/studies.sh $(TEST_FLAGS)
 
 .PHONY: cover
 cover: ## test coverage: cover.out and cover.html

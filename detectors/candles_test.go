@@ -26,7 +26,6 @@ func (c candle) start() schemas.Time { return schemas.Time(c.minute * 60e9) }
 // candles reads one of the bitfinex files; it skips without the data.
 func candles(t testing.TB, name string) []candle {
 	t.Helper()
-	testservices.Study(t)
 	file, err := os.Open(filepath.Join(testservices.DataDir(t), "anomaly", "bitfinex-1m", name+"_chlv.csv.gz"))
 	if err != nil {
 		t.Skip(err)

@@ -5,12 +5,14 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/stream/processor"
 	"github.com/tapewatch/tapewatch/stream/processor/cases"
 )
 
 // Every watchdog has a folder of stories, and every folder a watchdog.
 func TestCases(t *testing.T) {
+	testservices.Study(t)
 	dirs, err := os.ReadDir("testdata")
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
 	"github.com/tapewatch/tapewatch/stream/processor/laws"
@@ -126,6 +127,7 @@ var generators = map[string]func(r *rand.Rand, hours int) []schemas.Message{
 }
 
 func TestLaws(t *testing.T) {
+	testservices.Study(t)
 	for _, def := range processor.All() {
 		if def.Kind != processor.Watchdog {
 			continue
@@ -140,6 +142,7 @@ func TestLaws(t *testing.T) {
 // told; then updates; then resolved, once, with the highest severity that it had. Corrections of earnings alone may lower it, or come behind
 // its end.
 func TestEpisodesAreTold(t *testing.T) {
+	testservices.Study(t)
 	for _, def := range processor.All() {
 		if def.Kind != processor.Watchdog {
 			continue

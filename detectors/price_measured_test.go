@@ -59,6 +59,7 @@ func runPrices(t *testing.T, name, config string, move injected) (b *bench, posi
 
 // The calibrated legs keep near the budget, on data that nothing was fitted on.
 func TestPriceAlarmRates(t *testing.T) {
+	testservices.Study(t)
 	for _, name := range []string{"BTCUSD_2019H1", "EOSUSD_2019H1"} {
 		b, _, days := runPrices(t, name, `{}`, injected{})
 		count, charged := map[string]float64{}, map[string]bool{}
@@ -86,6 +87,7 @@ func TestPriceAlarmRates(t *testing.T) {
 
 // Moves far below the knob are found: the knob alone finds one in a hundred of 3 %.
 func TestPriceFindsInjectedMoves(t *testing.T) {
+	testservices.Study(t)
 	for _, c := range []struct {
 		move   injected
 		config string
@@ -118,6 +120,7 @@ func TestPriceFindsInjectedMoves(t *testing.T) {
 
 // Every labelled move of 5 % in 15 minutes lies in an episode or in the cool-down of one.
 func TestPriceFindsLabelledMoves(t *testing.T) {
+	testservices.Study(t)
 	file, err := os.Open(filepath.Join(testservices.DataDir(t), "anomaly", "labels", "price_moves_5pct_15min.csv"))
 	if err != nil {
 		t.Skip(err)

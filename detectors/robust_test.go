@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
 	"github.com/tapewatch/tapewatch/stream/processor/feed"
@@ -35,8 +36,29 @@ func isTick(m schemas.Message) bool { _, ok := m.(*schemas.Tick); return ok }
 
 func isGap(m schemas.Message) bool { _, ok := m.(*schemas.Gap); return ok }
 
+// Two partitions of a process run side by side: their instances share nothing, which the race detector sees to.
+func TestInstancesShareNothing(t *testing.T) {
+	for name, generate := range generators {
+		def, err := processor.Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages := generate(rand.New(rand.NewPCG(7, 7)), 8)
+		alone := play(t, def, messages)
+		for _, instance := range []string{"one", "other"} {
+			t.Run(name+"/"+instance, func(t *testing.T) {
+				t.Parallel()
+				if diff := cmp.Diff(alone, play(t, def, messages)); diff != "" {
+					t.Errorf("it differs from what it does alone:\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
 // One record in a hundred comes again, up to twenty records later: the events are the same to the byte.
 func TestDuplicatesChangeNothing(t *testing.T) {
+	testservices.Study(t)
 	for name, generate := range generators {
 		def, err := processor.Lookup(name)
 		if err != nil {
@@ -62,6 +84,7 @@ func TestDuplicatesChangeNothing(t *testing.T) {
 
 // The members' bars of a minute may come in any order, as the partitions raced: the events are the same to the byte.
 func TestBasketsAreOrderBlind(t *testing.T) {
+	testservices.Study(t)
 	for name, hours := range map[string]int{"unusual_volume": 76, "correlation_breakdown": 120, "arbitrage": 76} {
 		def, err := processor.Lookup(name)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -59,6 +60,7 @@ func TestStateSizes(t *testing.T) {
 
 // What a member of a basket costs in a snapshot of unusual_volume, when it is young and when its thirteen weeks are full.
 func TestVolumeStateSize(t *testing.T) {
+	testservices.Study(t)
 	b := newBench(t, "unusual_volume", "venue:v", `{}`)
 	r := rand.New(rand.NewPCG(1, 1))
 	at := t0

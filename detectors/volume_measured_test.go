@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -61,6 +62,7 @@ func runVolumes(t *testing.T, config string, times float64) (b *bench, bursts []
 
 // Two legs with a budget of one a day each raise about one alarm a day and instrument, on data that nothing was fitted on.
 func TestVolumeAlarmRates(t *testing.T) {
+	testservices.Study(t)
 	b, _, days := runVolumes(t, `{}`, 0)
 	for _, name := range pairs {
 		n := 0
@@ -84,6 +86,7 @@ func TestVolumeAlarmRates(t *testing.T) {
 
 // The market residual is what finds bursts: without peers far fewer are.
 func TestVolumeFindsInjectedBursts(t *testing.T) {
+	testservices.Study(t)
 	found := func(config string, times float64) float64 {
 		b, bursts, _ := runVolumes(t, config, times)
 		n := 0

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -124,6 +125,7 @@ func transfers(r *rand.Rand, hours int) []schemas.Message {
 
 // The state of an asset after a quarter of a busy feed.
 func TestWhaleStateSize(t *testing.T) {
+	testservices.Study(t)
 	b := newBench(t, "whale_movement", "ethereum:USDT", `{}`)
 	r := rand.New(rand.NewPCG(3, 3))
 	for seq := range 91 * 24 * 20 {

@@ -88,6 +88,7 @@ func TestBudgetCountsEpisodesOnce(t *testing.T) {
 
 // Ratios are alarms over days and budget, the first period stands apart, and what is not asked well is refused.
 func TestBudgetReport(t *testing.T) {
+	testservices.Study(t)
 	m := &budgetMember{
 		periods: []string{"2018H1", "2018H2"}, minutes: map[string]int{"2018H1": 1440, "2018H2": 20 * 1440}, alarms: map[string]int{"2018H1": 3, "2018H2": 5},
 		legs: map[string]map[string]int{"jump": {"2018H1": 3, "2018H2": 4}},

@@ -13,6 +13,7 @@ import (
 // The naive rule gives the table of the design, the detector held to the knob gives the naive rule's episodes, and a venue that pays by
 // the hour the same episodes as one that pays every eight.
 func TestFundingStudy(t *testing.T) {
+	testservices.Study(t)
 	paths, err := filepath.Glob(filepath.Join(testservices.DataDir(t), "funding-supervik", "*", "*.csv.gz"))
 	if err != nil || len(paths) != 4 {
 		t.Skipf("%d histories, %v", len(paths), err)

@@ -14,7 +14,6 @@ import (
 // recorded names files of the recorded data; it skips without them.
 func recorded(t *testing.T, names ...string) []string {
 	t.Helper()
-	testservices.Study(t)
 	dir := testservices.DataDir(t)
 	var out []string
 	for _, n := range names {
@@ -43,6 +42,7 @@ func study2019(t *testing.T, detector, labels string) Result {
 // What exchange_outage reached on five pairs, and on two in eighteen months: every labelled outage, two minutes late in the middle,
 // hardly anything else.
 func TestOutagesKeepWhatTheyReached(t *testing.T) {
+	testservices.Study(t)
 	five := study2019(t, "exchange_outage", "anomaly/labels/outages_bitfinex.csv")
 	two, err := RunStudy(t.Context(), StudyOptions{
 		Detector: "exchange_outage", Labels: recorded(t, "anomaly/labels/outages_bitfinex.csv")[0], Seed: 1,
@@ -67,6 +67,7 @@ func TestOutagesKeepWhatTheyReached(t *testing.T) {
 
 // What correlation_breakdown reached on five pairs, and that the plain rule, at a higher rate, finds less.
 func TestCorrelationsKeepWhatTheyReached(t *testing.T) {
+	testservices.Study(t)
 	r := study2019(t, "correlation_breakdown", "").(*CorrelationReport)
 	six, weekly := map[string]float64{}, 0.0
 	for _, row := range r.Rules {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -116,6 +117,7 @@ func TestSweepsBeginWithTheReport(t *testing.T) {
 // Beyond a severity the background and the labels are those of a whole run with that least severity. So are the injections, but for those
 // that only a lesser alarm keeps busy.
 func TestSeveritiesAreRuns(t *testing.T) {
+	testservices.Study(t)
 	for _, detector := range []string{"price_anomaly", "unusual_volume"} {
 		o := swept(t, detector)
 		points := ran(t, o).Rates[0].Sweeps[0].Points

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The steps of `make ci`, each timed. The race run is the one run of the tests: it is every test of `make test` too, with
-# the same real services, so running them twice would only cost time; what the race detector would only slow down runs in
-# "studies". A failed step does not hide the ones after it, and what failed is told once more at the end.
+# The steps of `make ci`, each timed. The race run and the studies are together every test of `make test`, each of them once, with
+# the same real services; the documented examples are among them (TestDocs…, TestReference…, Example…). A failed step does not
+# hide the ones after it, and what failed is told once more at the end.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 failed=() timings=()
@@ -30,7 +30,6 @@ step "prometheus files" make --no-print-directory prometheus-check
 step "compose" make --no-print-directory compose-test
 step "tests with -race" make --no-print-directory race
 step "studies" make --no-print-directory studies
-step "documented examples" make --no-print-directory docs
 step "fuzz smoke" make --no-print-directory fuzz T=3s
 step "bench smoke" make --no-print-directory bench-smoke
 

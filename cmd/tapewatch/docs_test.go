@@ -55,6 +55,7 @@ func blocks(t *testing.T) []block {
 
 // TestDocsRun runs the blocks that are marked for it.
 func TestDocsRun(t *testing.T) {
+	testservices.Study(t)
 	dir := t.TempDir()
 	n := 0
 	for _, b := range blocks(t) {

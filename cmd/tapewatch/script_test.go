@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/stream/embedded"
 )
 
@@ -27,9 +29,18 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs every script of testdata/script against an embedded broker of its own, whose address the program gets by
 // the environment.
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "script") }
+
+// TestLongScripts runs those of testdata/long in the same way, which take hours of the market through the program.
+func TestLongScripts(t *testing.T) {
+	testservices.Study(t)
+	runScripts(t, "long")
+}
+
+func runScripts(t *testing.T, dir string) {
+	t.Helper()
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script", Setup: withBroker, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_GOLDEN") != "",
+		Dir: filepath.Join("testdata", dir), Setup: withBroker, RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_GOLDEN") != "",
 		Deadline: time.Now().Add(10 * time.Minute), Cmds: map[string]func(*testscript.TestScript, bool, []string){"produce": produce, "registry": startRegistry, "website": website, "until": until, "members": members},
 	})
 }

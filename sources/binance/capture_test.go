@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/venue"
 	"github.com/tapewatch/tapewatch/sources/venue/venuetest"
@@ -63,6 +64,7 @@ func coinMargined() *venue.Spec {
 //     are late, of a moment in which the recorder ran up to 4.8 s behind the venue.
 //   - The USD-M file: 6,551 = 4 older + 6,547 applied, one snapshot inline.
 func TestRecordingsGiveKnownCounts(t *testing.T) {
+	testservices.Study(t)
 	for _, c := range []struct {
 		venuetest.Recording
 		want        venuetest.Totals

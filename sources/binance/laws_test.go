@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources/book"
 	"github.com/tapewatch/tapewatch/sources/capture"
@@ -18,6 +19,7 @@ import (
 )
 
 func TestLaws(t *testing.T) {
+	testservices.Study(t)
 	for _, rec := range []venuetest.Recording{spotFile, futuresFile, usdmFile} {
 		venuetest.Laws(t, rec)
 	}
@@ -25,6 +27,7 @@ func TestLaws(t *testing.T) {
 
 // A capture fed again, without a new connection, is all duplicates.
 func TestDuplicatesGiveTheSameOutputOnce(t *testing.T) {
+	testservices.Study(t)
 	for _, rec := range []venuetest.Recording{spotFile, futuresFile, usdmFile} {
 		const most = 20_000
 		frames := venuetest.Read(t, rec.File)
@@ -44,6 +47,7 @@ func TestDuplicatesGiveTheSameOutputOnce(t *testing.T) {
 // The recorder's clock is 1.27 s behind the venue's throughout. That is no corruption: every record is taken, none is late
 // (TestRecordingsGiveKnownCounts), and the skew is measured.
 func TestSkewedClockIsMeasured(t *testing.T) {
+	testservices.Study(t)
 	m, out := venuetest.Play(t, usdmFile)
 	skew, ok := m.Core().Clock.Skew()
 	if !ok || (skew+1270*time.Millisecond).Abs() > 20*time.Millisecond {
@@ -71,6 +75,7 @@ func TestSkewedClockIsMeasured(t *testing.T) {
 
 // Depth within 10 basis points of the mid price, both sides, after every difference.
 func TestDepthNearTheMid(t *testing.T) {
+	testservices.Study(t)
 	out := &sourcetest.Memory{}
 	m := venuetest.Machine(t, spec(USDM), out)
 	var depths []float64
@@ -136,6 +141,7 @@ func without(frames []capture.Frame, symbol string, n int) ([]capture.Frame, int
 }
 
 func TestDroppedDifferenceIsOneGapAndABookInvalidUntilResync(t *testing.T) {
+	testservices.Study(t)
 	frames := venuetest.Read(t, usdmFile.File)
 	broken, at := without(frames, "BTCUSDT", 3000)
 

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sources"
 	"github.com/tapewatch/tapewatch/sources/capture"
@@ -102,6 +103,7 @@ func TestLiquidationsThatAreAlike(t *testing.T) {
 }
 
 func TestLaws(t *testing.T) {
+	testservices.Study(t)
 	for _, market := range []string{Linear, Spot} {
 		venuetest.Laws(t, venuetest.Recording{File: file, Spec: spec(market)})
 	}
