@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # go test with the given arguments, after saying which real services the integration tests will find, and a list of the
-# tests that were skipped, with their reasons, at the end. Used by `make test` and `make race`.
+# tests that were skipped, with their reasons, at the end. Used by `make test`, `make race` and `make studies`.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 libs=${KAFKA_LIBS:-${XDG_CACHE_HOME:-$HOME/.cache}/tapewatch/kafka-libs}
