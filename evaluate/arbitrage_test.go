@@ -56,6 +56,7 @@ func (r relay) Emit(m schemas.Message) {
 // The venue whose quotes the simulator moves off those of the others is found, and nothing else is.
 func TestArbitrageFindsDislocations(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	c := simulator.Defaults()
 	c.Instruments, c.Rate, c.Duration, c.Calm, c.RareAnomaliesPerDay, c.Kinds = 4, 40, 12*time.Hour, 10*time.Minute, 96, []string{"trades", "quotes"}
 	c.Start, c.Speed, c.AnomaliesPerDay, c.Labels = "2024-01-02T12:00:00Z", 0, 0, filepath.Join(t.TempDir(), "labels.jsonl")

@@ -17,6 +17,7 @@ import (
 // all do. The budgets are those as shipped and, where the quarters hold enough alarms to tell, a week.
 func TestAdaptiveControlKeepsTheBudget(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	outside := 0
 	for _, c := range []struct {
 		detector string
@@ -89,6 +90,7 @@ func TestBudgetCountsEpisodesOnce(t *testing.T) {
 // Ratios are alarms over days and budget, the first period stands apart, and what is not asked well is refused.
 func TestBudgetReport(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	m := &budgetMember{
 		periods: []string{"2018H1", "2018H2"}, minutes: map[string]int{"2018H1": 1440, "2018H2": 20 * 1440}, alarms: map[string]int{"2018H1": 3, "2018H2": 5},
 		legs: map[string]map[string]int{"jump": {"2018H1": 3, "2018H2": 4}},

@@ -47,6 +47,7 @@ func (r *EarningsReport) rule(t *testing.T, name string) Selection {
 // The figures of the design, measured by other means, come out of the detector's evidence; and what it reached stays reached.
 func TestEarningsStudy(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	r := earnings(t)
 	near := func(what string, got, want, within float64) {
 		t.Helper()

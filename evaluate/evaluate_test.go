@@ -25,6 +25,7 @@ func bitfinex(t testing.TB, names ...string) []Series {
 // The naive volume rule gives the published figures on the first half of 2019.
 func TestNaiveVolumeAnchor(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	o := Options{
 		Detector: NaiveVolume, Columns: DefaultColumns, Venue: "bitfinex", Series: bitfinex(t, "BTCUSD_2019H1"), Rates: []Rate{0},
 	}
@@ -43,6 +44,7 @@ func TestNaiveVolumeAnchor(t *testing.T) {
 // What price_anomaly reached on BTC as shipped; half a year takes seconds.
 func TestPriceAnomalyKeepsWhatItReached(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	o := options("price_anomaly", bitfinex(t, "BTCUSD_2019H1")...)
 	o.Venue, o.Jumps, o.Ramps = "bitfinex", []float64{3}, []float64{3}
 	r, err := Run(t.Context(), o)
@@ -64,6 +66,7 @@ func TestPriceAnomalyKeepsWhatItReached(t *testing.T) {
 // alarms a day at most. The budget is the one that 2018 gives at 1.9 alarms a week.
 func TestPriceLegsMeetTheirTarget(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	o := options("price_anomaly", bitfinex(t, "BTCUSD_2018", "BTCUSD_2019H1", "ETHUSD_2018", "ETHUSD_2019H1", "LTCUSD_2019H1", "XRPUSD_2019H1", "EOSUSD_2019H1")...)
 	o.Venue, o.Jumps, o.Ramps = "bitfinex", []float64{3}, []float64{3}
 	o.Config = []byte(`{"threshold_pct":10,"check_interval":"1m","budget_days":3.9}`)

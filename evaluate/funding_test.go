@@ -14,6 +14,7 @@ import (
 // the hour the same episodes as one that pays every eight.
 func TestFundingStudy(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	paths, err := filepath.Glob(filepath.Join(testservices.DataDir(t), "funding-supervik", "*", "*.csv.gz"))
 	if err != nil || len(paths) != 4 {
 		t.Skipf("%d histories, %v", len(paths), err)

@@ -151,6 +151,7 @@ func foundIn(t *testing.T, l simulator.Label, events []*schemas.Event, after tim
 // What the simulator hides in transfers, funding and earnings is found by the detectors as shipped, and little else raises an event.
 func TestDetectorsFindWhatTheSimulatorHides(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	const within = 10 * time.Minute
 	c := simulator.Defaults()
 	c.Instruments, c.Rate, c.Duration, c.Calm, c.RareAnomaliesPerDay = 3, 10, 240*time.Hour, 96*time.Hour, 6

@@ -43,6 +43,7 @@ func study2019(t *testing.T, detector, labels string) Result {
 // hardly anything else.
 func TestOutagesKeepWhatTheyReached(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	five := study2019(t, "exchange_outage", "anomaly/labels/outages_bitfinex.csv")
 	two, err := RunStudy(t.Context(), StudyOptions{
 		Detector: "exchange_outage", Labels: recorded(t, "anomaly/labels/outages_bitfinex.csv")[0], Seed: 1,
@@ -68,6 +69,7 @@ func TestOutagesKeepWhatTheyReached(t *testing.T) {
 // What correlation_breakdown reached on five pairs, and that the plain rule, at a higher rate, finds less.
 func TestCorrelationsKeepWhatTheyReached(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	r := study2019(t, "correlation_breakdown", "").(*CorrelationReport)
 	six, weekly := map[string]float64{}, 0.0
 	for _, row := range r.Rules {
@@ -155,6 +157,7 @@ func TestSilences(t *testing.T) {
 // Books of the recording: what a cut of nine tenths is told by, and what half of the band costs.
 func TestCutsAreFound(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	r, err := RunStudy(t.Context(), StudyOptions{Detector: "liquidity_drop", Data: recorded(t, "hftbacktest/usdm/btcusdt_20240808.gz")})
 	if err != nil {
 		t.Fatal(err)

@@ -118,6 +118,7 @@ func TestSweepsBeginWithTheReport(t *testing.T) {
 // that only a lesser alarm keeps busy.
 func TestSeveritiesAreRuns(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	for _, detector := range []string{"price_anomaly", "unusual_volume"} {
 		o := swept(t, detector)
 		points := ran(t, o).Rates[0].Sweeps[0].Points

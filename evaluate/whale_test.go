@@ -12,6 +12,7 @@ import (
 // inside an exchange never more than low.
 func TestWhaleStudy(t *testing.T) {
 	testservices.Study(t)
+	t.Parallel()
 	dir := testservices.DataDir(t)
 	result, err := RunStudy(t.Context(), StudyOptions{
 		Detector: "whale_movement", Seed: 3, Days: 30,

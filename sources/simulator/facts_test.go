@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -131,6 +132,7 @@ func hourShare(m []minutes, hours ...int) float64 {
 // TestStylisedFacts checks what markets have in common (Cont, Quantitative Finance 1, 2001) on a week of minutes of six
 // instruments. Each bound is one that the random walk breaks, except the last: neither has a memory of signs.
 func TestStylisedFacts(t *testing.T) {
+	testservices.Study(t)
 	market, walk := simulated(t, 6), gaussian(6)
 	each := func(f func(r []float64) float64) func([]minutes) float64 {
 		return func(m []minutes) float64 {
@@ -199,6 +201,7 @@ func TestSeason(t *testing.T) {
 // The correlation of a pair is that of its loadings, on the mean of some markets, and a break takes it away. Returns are clipped
 // at 4 deviations: a single shock of a fat tail would weigh more than all else.
 func TestCorrelations(t *testing.T) {
+	testservices.Study(t)
 	pairs := [][2]int{{0, 1}, {0, 4}, {1, 5}, {2, 3}, {0, 8}, {4, 8}}
 	got, want := make([]float64, len(pairs)), make([]float64, len(pairs))
 	const seeds = 8

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -113,6 +114,7 @@ func depthOf(b *schemas.BookSnapshot, bids bool) float64 {
 // Labels name what is in the tape: jumps of their size, bursts of their multiple, cuts of their share, silence while a venue is
 // out, and as many records in FeedHealth as there were.
 func TestLabelsAreTrue(t *testing.T) {
+	testservices.Study(t)
 	cfg := small()
 	cfg.AnomaliesPerDay, cfg.RareAnomaliesPerDay, cfg.Rate = 200, 200, 200
 	const length = 3 * time.Hour

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 )
 
@@ -106,6 +107,7 @@ func tradesOnly() Config {
 const goldenDigest = "4ff16c388a70c522794cd6a66fd5570d9df8c661618585c87970c04738c26175"
 
 func TestSameSeedSameTape(t *testing.T) {
+	testservices.Study(t)
 	a := play(t, small(), nil)
 	if got := hex.EncodeToString(a.hash[:]); got != goldenDigest {
 		t.Errorf("the digest of the records is %s, want %s", got, goldenDigest)
@@ -294,6 +296,7 @@ func TestValidate(t *testing.T) {
 
 // The file of labels has one JSON object a line, and a day has every kind.
 func TestLabelFile(t *testing.T) {
+	testservices.Study(t)
 	cfg := small()
 	cfg.Duration, cfg.AnomaliesPerDay, cfg.RareAnomaliesPerDay, cfg.Rate, cfg.BookInterval = 4*time.Hour, 200, 1000, 1, time.Minute
 	cfg.Labels = filepath.Join(t.TempDir(), "labels.jsonl")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tapewatch/tapewatch/internal/testservices"
 	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
 	"github.com/tapewatch/tapewatch/stream/processor/feed"
@@ -412,6 +413,7 @@ func TestDefaultsAreNotShared(t *testing.T) {
 
 // The laws hold for a processor that panics or emits too much at times, which is how the rebuild is tested against every cut.
 func TestLawsWithPanics(t *testing.T) {
+	testservices.Study(t)
 	laws.Run(t, "adder", nil, func(r *rand.Rand) []schemas.Message {
 		out := []schemas.Message{tick(0)}
 		for i := range 600 {

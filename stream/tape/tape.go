@@ -129,11 +129,11 @@ func Create(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := path + ExtensionPartial
+	name, flags := path+ExtensionPartial, os.O_RDWR|os.O_CREATE|os.O_TRUNC
 	if at, err := os.Stat(path); err == nil && !at.Mode().IsRegular() {
-		name = path
+		name, flags = path, os.O_WRONLY // which waits for the reader of a pipe
 	}
-	f, err := os.Create(name)
+	f, err := os.OpenFile(name, flags, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("creating a tape: %w", err)
 	}

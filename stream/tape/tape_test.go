@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -145,8 +146,8 @@ func TestBinaryRoundTrip(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(byPlace(in), byPlace(got)); d != "" {
-				t.Fatalf("%d records, %d workers: %.2000s", n, workers, d)
+			if want, got := byPlace(in), byPlace(got); !reflect.DeepEqual(want, got) {
+				t.Fatalf("%d records, %d workers: %.2000s", n, workers, cmp.Diff(want, got))
 			}
 		}
 	}
