@@ -5,6 +5,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,8 +73,8 @@ func Dial(ctx context.Context, opt Options, frames chan<- capture.Frame) error {
 	router.Go(func() { d.route(ctx) })
 	wait := backoff{cap: opt.BackoffMax}
 	for ctx.Err() == nil {
-		last := d.stand(ctx)
-		if at := last.served.Load(); at != 0 && now().Sub(schemas.Time(at)) >= min(steady, opt.BackoffMax) {
+		last, since := d.stand(ctx)
+		if since != 0 && now().Sub(since) >= min(steady, opt.BackoffMax) {
 			// Only data that last show that the venue serves us: a handshake does not, nor a first message, after which it may end each connection.
 			wait.reset()
 		}
@@ -100,13 +101,13 @@ type session struct {
 	requests   chan []byte
 	alive      chan struct{} // closed at the first data
 	done       chan struct{} // closed at the end; the fields below may be read then
-	served     atomic.Int64  // receipt of the first data, of the sessions that it renews too; 0 without
+	served     atomic.Int64  // receipt of the first data; 0 without
 	retryAfter time.Duration
 	err        error
 }
 
-// stand keeps a session, renews it at its age, and returns the one that was lost.
-func (d *dialer) stand(ctx context.Context) *session {
+// stand keeps a session, renews it at its age, and returns the one that was lost, with the receipt of the first data of it and those that it renewed; 0 without.
+func (d *dialer) stand(ctx context.Context) (last *session, since schemas.Time) {
 	current := d.start(ctx)
 	d.aim(current)
 	renew := time.NewTimer(jittered(d.opt.MaxAge))
@@ -114,7 +115,7 @@ func (d *dialer) stand(ctx context.Context) *session {
 	for {
 		select {
 		case <-current.done:
-			return current
+			return current, cmp.Or(since, schemas.Time(current.served.Load()))
 		case <-renew.C:
 		case <-d.opt.Renew:
 		}
@@ -148,9 +149,7 @@ func (d *dialer) stand(ctx context.Context) *session {
 			continue
 		}
 		current.end()
-		if since := current.served.Load(); since != 0 {
-			next.served.Store(since)
-		}
+		since = cmp.Or(since, schemas.Time(current.served.Load()))
 		current = next
 		renew.Reset(jittered(d.opt.MaxAge))
 	}
@@ -321,7 +320,7 @@ func (d *dialer) read(outer, ctx context.Context, s *session, conn *websocket.Co
 		at := now()
 		heard.Store(int64(at))
 		if s.served.Load() == 0 && (d.opt.IsData == nil || d.opt.IsData(raw)) {
-			s.served.Store(int64(now()))
+			s.served.Store(int64(at))
 			close(s.alive)
 		}
 		if err := d.emit(outer, capture.Frame{Kind: capture.Receive, Conn: name, At: at, Data: raw}); err != nil {
