@@ -18,10 +18,11 @@ import (
 const abortsAllowed = 20
 
 // end commits the transaction, or aborts it and restores. failed says why it must not commit.
-func (s *session) end(ctx context.Context, promise *kgo.FirstErrPromise, began time.Time, failed error) error {
+func (s *session) end(ctx context.Context, promise *kgo.FirstErrPromise, began time.Time, failed error) (err error) {
 	m := s.group.meter
-	bounded, cancel := s.patience(ctx)
+	bounded, cancel := s.patience()
 	defer cancel()
+	defer func() { err = s.cutShort(err) }()
 	if failed == nil {
 		failed = s.snapshotDue(bounded, promise)
 	}

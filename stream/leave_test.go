@@ -1,6 +1,8 @@
 package stream_test
 
 import (
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,4 +37,41 @@ func TestAStopBetweenTwoClientsLeaves(t *testing.T) {
 	if m := left.Load(); m == nil || m.MemberID == "" || m.InstanceID == nil {
 		t.Errorf("the group left with %+v, want its member and its instance", m)
 	}
+}
+
+// A broker that does not end the transaction in hand holds a stop up no longer than its deadline; the group says so, and the next start
+// goes on from the state before that transaction.
+func TestAStopWaitsForTheBrokerNoLongerThanItsDeadline(t *testing.T) {
+	w := newWorld(t)
+	w.load(chaos.Load{Records: 1000})
+	config := testConfig()
+	config.StopDeadline = time.Second
+	r := w.start(stream.GroupOptions{Config: config})
+	w.caughtUp()
+	asked, release := make(chan struct{}), make(chan struct{})
+	once := sync.OnceFunc(func() { close(asked) })
+	w.fake.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+		w.fake.SleepControl(func() {
+			once()
+			<-release
+		})
+		return nil, nil, false
+	})
+	w.load(chaos.Load{Records: 100, First: 1000})
+	<-asked
+	began := time.Now()
+	r.stop()
+	err := <-r.done
+	took := time.Since(began)
+	close(release)
+	if took < config.StopDeadline || took > config.StopDeadline+5*time.Second {
+		t.Errorf("the stop took %v at a deadline of %v", took, config.StopDeadline)
+	}
+	if err == nil || !strings.Contains(err.Error(), "stream.stop_deadline (1s) is over") {
+		t.Errorf("the stop gave %v, want an error that names the deadline", err)
+	}
+	r = w.start(stream.GroupOptions{})
+	w.caughtUp()
+	r.end()
+	w.clean(nil)
 }

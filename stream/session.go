@@ -42,9 +42,10 @@ type session struct {
 	ended    time.Time
 	trouble  string
 	working  []*part
-	// stopping says that the transaction in hand is the last, recommit what one that polled nothing commits again.
-	stopping bool
-	recommit map[int32]int64
+	recommit map[int32]int64 // what a transaction that polled nothing commits again
+
+	drain   context.Context //nolint:containedctx // the session's, ends StopDeadline after the group's
+	drained context.CancelFunc
 }
 
 // finished is a restore that has ended.
@@ -60,6 +61,7 @@ func newSession(ctx context.Context, g *Group) (*session, error) {
 	if s.side, err = kgo.NewClient(append(g.cluster.Options(nil), kgo.WithLogger(quiet{g.log}))...); err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
+	s.drain, s.drained = drains(ctx, g.config.StopDeadline)
 	check, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if s.route, err = g.makeRoute(check, s.side); err == nil {
@@ -72,6 +74,7 @@ func newSession(ctx context.Context, g *Group) (*session, error) {
 		err = s.connect(ctx)
 	}
 	if err != nil {
+		s.drained()
 		s.side.Close()
 		return nil, err
 	}
@@ -138,6 +141,7 @@ func (s *session) close() {
 	s.restores.Wait()
 	s.client.Close()
 	s.side.Close()
+	s.drained()
 }
 
 // assigned is called before the offsets of new partitions are fetched: they stay paused until they are restored.

@@ -12,7 +12,6 @@ import (
 // stop ends a session gracefully. What was polled is committed already; what is left is a last snapshot, so that the
 // restart replays nothing and another version may take over.
 func (s *session) stop(ctx context.Context) error {
-	s.stopping = true
 	return s.quiesce(ctx, func(p *part) bool { return p.snappedAt != p.next && p.sinceSnap > 0 })
 }
 
@@ -54,13 +53,29 @@ func (s *session) quiesce(ctx context.Context, pick func(*part) bool) error {
 	return s.end(ctx, promise, began, s.snapshot(context.WithoutCancel(ctx), promise, chosen))
 }
 
-// patience bounds the end of a transaction. A stop does not cut it short: cancelling End leaves the client in no known state.
-func (s *session) patience(ctx context.Context) (context.Context, context.CancelFunc) {
-	limit := s.group.config.Transaction + 10*time.Second
-	if s.stopping {
-		limit = s.group.config.StopDeadline
+// drains returns a context that outlives ctx by StopDeadline: all that a stop still does ends by then, the transaction in hand too.
+func drains(ctx context.Context, deadline time.Duration) (context.Context, context.CancelFunc) {
+	drain, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	forget := context.AfterFunc(ctx, func() { time.AfterFunc(deadline, cancel) })
+	return drain, func() {
+		forget()
+		cancel()
 	}
-	return context.WithTimeout(context.WithoutCancel(ctx), limit)
+}
+
+// patience bounds the end of a transaction. A stop alone does not cut it short, as cancelling End leaves the client in no known state.
+func (s *session) patience() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.drain, s.group.config.Transaction+10*time.Second)
+}
+
+// cutShort says so where an error comes of a stop that could not wait for the broker any longer.
+func (s *session) cutShort(err error) error {
+	if err == nil || s.drain.Err() == nil {
+		return err
+	}
+	// Its text alone: a cancelled context is how a stop with nothing in hand ends.
+	return fmt.Errorf("stream.stop_deadline (%v) is over and the broker has not ended the last transaction; the next start goes on from what is committed: %s",
+		s.group.config.StopDeadline, err.Error())
 }
 
 // beforeCommit has a transaction that polled nothing commit the offsets of its partitions again: only an offset commit is
