@@ -256,11 +256,12 @@ func (x *exchangeOutage) weighSilence(now schemas.Time, v *outageVerdict) {
 	if !v.out {
 		return
 	}
-	if x.silent == 0 {
-		x.silent = x.traded()
-		if x.silent == 0 || v.heartbeat >= x.cfg.HeartbeatPhi {
-			x.silent = x.heard
-		}
+	began := x.traded()
+	if began == 0 || v.heartbeat >= x.cfg.HeartbeatPhi {
+		began = x.heard
+	}
+	if x.silent == 0 || x.resumed != 0 && began.Sub(x.resumed) >= x.cfg.QuietFor.D() {
+		x.silent = began // the one before, if the episode had one, is over
 	}
 	x.resumed = 0
 	if now.Sub(x.silent) >= x.cfg.CriticalAfter.D() {
