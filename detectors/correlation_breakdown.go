@@ -78,8 +78,8 @@ func (c correlationConfig) Validate() error {
 		return fmt.Errorf("correlation_breakdown.pairs has %d entries: it must have 1 to 1000", len(c.Pairs))
 	case !whole(c.Bar) || c.Bar.D() > 10*time.Minute:
 		return fmt.Errorf("correlation_breakdown.bar is %v: it must be whole minutes, 1m to 10m", c.Bar.D())
-	case c.Window.D()%c.Bar.D() != 0 || c.Window.D() < 30*c.Bar.D() || c.Window.D() > 512*c.Bar.D():
-		return fmt.Errorf("correlation_breakdown.window is %v: it must be whole bars, 30 to 512 of %v", c.Window.D(), c.Bar.D())
+	case c.Window.D()%c.Bar.D() != 0 || c.Window.D() < 30*c.Bar.D() || c.Window.D() > mostBars*c.Bar.D():
+		return fmt.Errorf("correlation_breakdown.window is %v: it must be whole bars, 30 to %d of %v", c.Window.D(), mostBars, c.Bar.D())
 	case !whole(c.CheckInterval):
 		return fmt.Errorf("correlation_breakdown.check_interval is %v: it must be whole minutes, at least 1m", c.CheckInterval.D())
 	case c.MinBars < 10 || c.MinBars > 512:
@@ -108,6 +108,9 @@ func (c correlationConfig) Validate() error {
 	return checkBudgets(correlationName, c.BudgetDays, c.Budgets)
 }
 
+// mostBars bounds a window.
+const mostBars = 512
+
 // bars is how many bars a window has.
 func (c correlationConfig) bars() int { return int(c.Window / c.Bar) }
 
@@ -135,6 +138,8 @@ type correlation struct {
 	layout *calibration.Layout
 	slow   float64 // fading of the baselines by a bar
 	fading fading
+	// patience is after how many judgements in a row that could not be made an episode ends.
+	patience uint32
 
 	// members in the order of their keys; pairs in the order of both.
 	members []*constituent
@@ -150,10 +155,11 @@ var _ processor.Deduplicator = (*correlation)(nil)
 func (c *correlation) Duplicates() uint64 { return c.duplicates }
 
 func newCorrelation(c correlationConfig, key processor.Key, layout *calibration.Layout) *correlation {
-	steps := max(int(c.QuietFor/max(c.CheckInterval, c.Bar)), 1)
+	judgements := func(d processor.Duration) int { return max(int(d/max(c.CheckInterval, c.Bar)), 1) }
 	return &correlation{
-		cfg: c, key: key, rules: alarm.Rules{Need: 1, Of: 1, ExitBars: steps, CoolDown: int64(c.CoolDown)},
-		layout: layout, slow: fixed.Decay(int64(c.Bar), int64(72*time.Hour)), fading: fadingOf(c.Bar.D()),
+		cfg: c, key: key, rules: alarm.Rules{Need: 1, Of: 1, ExitBars: judgements(c.QuietFor), CoolDown: int64(c.CoolDown)},
+		patience: uint32(judgements(processor.Duration(time.Hour))),
+		layout:   layout, slow: fixed.Decay(int64(c.Bar), int64(72*time.Hour)), fading: fadingOf(c.Bar.D()),
 		profile: season.NewProfile(season.HoursOfWeek),
 	}
 }
@@ -171,7 +177,7 @@ func (c *correlation) OnRecord(rec schemas.Record, _ processor.Emit) {
 		if len(c.members) == maxSeats {
 			return
 		}
-		c.members = slices.Insert(c.members, i, c.newConstituent(bar.Meta.Venue, bar.Meta.Symbol))
+		c.members = slices.Insert(c.members, i, c.newConstituent(newSeat(bar.Meta.Venue, bar.Meta.Symbol), c.cfg.bars()))
 	}
 	m := c.members[i]
 	end := schemas.Time(bar.End)
@@ -235,19 +241,22 @@ func (c *correlation) admit(now schemas.Time) {
 	}
 }
 
-// pairUp makes the list of pairs anew; those that there were go on.
+// pairUp makes the list of pairs anew; those that there were go on. One that is asked for no more does so until its episode has ended.
 func (c *correlation) pairUp() {
 	old := c.pairs
 	c.pairs = nil
 	for i, a := range c.members {
 		for _, b := range c.members[i+1:] {
-			if !a.watched || !b.watched || !c.cfg.wants(&a.seat, &b.seat) {
+			if !a.watched || !b.watched {
 				continue
 			}
 			k := slices.IndexFunc(old, func(p *pair) bool { return p.a == a && p.b == b })
-			if k >= 0 {
+			wanted := c.cfg.wants(&a.seat, &b.seat)
+			switch {
+			case k >= 0 && (wanted || old[k].episode.Phase() == alarm.Active):
+				old[k].leaving = !wanted
 				c.pairs = append(c.pairs, old[k])
-			} else {
+			case wanted:
 				c.pairs = append(c.pairs, &pair{a: a, b: b})
 			}
 		}
@@ -305,32 +314,43 @@ func (c *correlation) AppendState(dst []byte) []byte {
 	return dst
 }
 
-// RestoreState keeps everything unless returns are of another length now: then all begins anew.
+// RestoreState keeps everything, unless returns or the window are of another length now: then all begins anew but the members and their
+// episodes, which end when nothing can be judged for long.
 func (c *correlation) RestoreState(src []byte) error {
 	r := pack.NewReader(src)
 	if v := r.Byte(); v != correlationLayout {
 		return fmt.Errorf("state layout of correlation_breakdown is %d: it must be %d", v, correlationLayout)
 	}
 	bar, bars := r.Uint(), r.Uint()
-	closed := schemas.Time(r.Int())
+	c.closed = schemas.Time(r.Int())
 	if err := r.Err(); err != nil {
 		return fmt.Errorf("reading the state of correlation_breakdown: %w", err)
 	}
-	c.members, c.pairs = nil, nil
-	if bar != uint64(c.cfg.Bar) || bars != uint64(c.cfg.bars()) {
-		c.closed = closed
-		return nil
+	if bars > mostBars {
+		return fmt.Errorf("reading the state of correlation_breakdown: a window of %d bars: it must be at most %d", bars, mostBars)
 	}
-	c.closed = closed
-	rest, err := c.profile.RestoreState(r.Rest())
+	if err := c.restore(r.Rest(), int(bars)); err != nil {
+		return err
+	}
+	if bar != uint64(c.cfg.Bar) || bars != uint64(c.cfg.bars()) {
+		c.beginAnew()
+	}
+	c.pairUp()
+	return nil
+}
+
+// restore reads what AppendState writes behind its head, windows of a number of bars.
+func (c *correlation) restore(src []byte, bars int) error {
+	rest, err := c.profile.RestoreState(src)
 	if err != nil {
 		return fmt.Errorf("reading the profile of correlation_breakdown: %w", err)
 	}
-	r = pack.NewReader(rest)
+	r := pack.NewReader(rest)
 	n := r.Count(maxSeats)
 	rest = r.Rest()
+	c.members, c.pairs = nil, nil
 	for range n {
-		m := c.newConstituent("", "")
+		m := c.newConstituent(newSeat("", ""), bars)
 		if rest, err = m.RestoreState(rest); err != nil {
 			return fmt.Errorf("reading a member of correlation_breakdown: %w", err)
 		}
@@ -350,6 +370,19 @@ func (c *correlation) RestoreState(src []byte) error {
 		c.pairs = append(c.pairs, p)
 		r = pack.NewReader(rest)
 	}
-	c.pairUp()
 	return r.Err()
+}
+
+// beginAnew forgets all figures, as they are of other lengths.
+func (c *correlation) beginAnew() {
+	c.profile = season.NewProfile(season.HoursOfWeek)
+	fresh := map[*constituent]*constituent{}
+	for i, old := range c.members {
+		m := c.newConstituent(old.seat, c.cfg.bars())
+		m.watched, m.taken, m.rest.episode = old.watched, old.taken, old.rest.episode
+		c.members[i], fresh[old] = m, m
+	}
+	for i, old := range c.pairs {
+		c.pairs[i] = &pair{a: fresh[old.a], b: fresh[old.b], episode: old.episode}
+	}
 }

@@ -44,10 +44,10 @@ type constituent struct {
 	leaver          bool
 }
 
-func (c *correlation) newConstituent(venue, symbol string) *constituent {
+func (c *correlation) newConstituent(s seat, bars int) *constituent {
 	m := &constituent{
-		seat: newSeat(venue, symbol), vol: volatility{fading: c.fading, profile: c.profile},
-		z: make([]int16, c.cfg.bars()), others: make([]int16, c.cfg.bars()),
+		seat: s, vol: volatility{fading: c.fading, profile: c.profile},
+		z: make([]int16, bars), others: make([]int16, bars),
 	}
 	for i := range m.z {
 		m.z[i], m.others[i] = absent, absent
@@ -141,6 +141,7 @@ type pair struct {
 	now      pairScore         // of the bar in hand; not state
 	verdict  pairVerdict       // likewise
 	plan     *calibration.Plan // not state
+	leaving  bool              // not state: it is asked for no more, and followed to the end of its episode
 }
 
 // A pairScore is what a bar says of a pair.

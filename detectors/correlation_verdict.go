@@ -2,6 +2,7 @@ package detectors
 
 import (
 	"math"
+	"slices"
 
 	"github.com/tapewatch/tapewatch/internal/alarm"
 	"github.com/tapewatch/tapewatch/schemas"
@@ -10,12 +11,11 @@ import (
 
 // Legs of correlation_breakdown.
 const (
-	legChange  = "change"           // the correlation changed by the knob
-	legWindow  = "likelihood"       // the window is unlikely under the usual correlation
-	legCusum   = "cusum"            // so is what came of late, however long
-	legOthers  = "against_the_rest" // a member against the mean of the others
-	legPairs   = "half_of_its_pairs"
-	halfAnHour = 30
+	legChange = "change"           // the correlation changed by the knob
+	legWindow = "likelihood"       // the window is unlikely under the usual correlation
+	legCusum  = "cusum"            // so is what came of late, however long
+	legOthers = "against_the_rest" // a member against the mean of the others
+	legPairs  = "half_of_its_pairs"
 )
 
 // A pairVerdict is what the legs say of a pair.
@@ -90,6 +90,7 @@ func (c *correlation) judge(now schemas.Time, missing int, emit processor.Emit) 
 		}
 		c.step(p, now, p.verdict, missing, emit)
 	}
+	c.pairs = slices.DeleteFunc(c.pairs, func(p *pair) bool { return p.leaving && p.episode.Phase() != alarm.Active })
 }
 
 // attribute finds the members that have left the others: those of whose pairs half are broken, the one with the most first, whose pairs then
@@ -165,7 +166,7 @@ func (c *correlation) step(p *pair, now schemas.Time, v pairVerdict, missing int
 	if p.now.ok || enter {
 		p.unjudged = 0
 		t = p.episode.Step(c.rules, alarm.Signal{At: int64(now), Enter: enter, Hard: enter, Stay: v.stay, Severity: v.severity})
-	} else if p.unjudged++; p.unjudged == halfAnHour {
+	} else if p.unjudged++; p.unjudged >= c.patience {
 		t = p.episode.Withdraw(int64(now))
 	}
 	if t != alarm.Unchanged {

@@ -2,11 +2,15 @@ package detectors
 
 import (
 	"encoding/json"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tapewatch/tapewatch/internal/testservices"
+	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/stream/processor"
 	"github.com/tapewatch/tapewatch/stream/processor/feed"
 )
@@ -152,4 +156,77 @@ func FuzzRestoreState(f *testing.F) {
 			next()
 		}
 	})
+}
+
+// A change of any setting, in the midst of an episode too, leaves no episode without its end.
+func TestAChangeOfSettingsEndsEveryEpisode(t *testing.T) {
+	testservices.Study(t)
+	const hours, stay = 150, 3
+	for _, def := range processor.All() {
+		if def.Kind != processor.Watchdog {
+			continue
+		}
+		t.Run(def.Name, func(t *testing.T) {
+			t.Parallel()
+			inputs, err := feed.Inputs(def.Input, generators[def.Name](rand.New(rand.NewPCG(11, 1)), hours))
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain, err := def.Bind(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sink := &feed.Recorder{}
+			task := processor.NewTask(plain, 0, 0, processor.DefaultTimePolicy(), sink, feed.History(inputs))
+			settings := slices.Sorted(maps.Keys(others[def.Name]))
+			changes, last := 0, len(inputs)*4/5
+			across := map[string]bool{} // open at a change
+			var late map[string]*schemas.Event
+			for i, in := range inputs {
+				if i == last {
+					late = unended(t, sink)
+				}
+				if i%(len(inputs)*stay/hours) == 0 && i < last {
+					for key := range unended(t, sink) {
+						across[key] = true
+					}
+					bound := plain
+					if changes%2 == 0 {
+						name := settings[changes/2%len(settings)]
+						if bound, err = def.BindJSON([]byte(`{"` + name + `":` + others[def.Name][name] + `}`)); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if err := task.Rebind(bound, int64(i)); err != nil {
+						t.Fatal(err)
+					}
+					changes++
+				}
+				task.Process(in)
+			}
+			if len(across) == 0 {
+				t.Error("NOT RUN: no episode was open at a change")
+			}
+			t.Logf("%d changes, %d episodes were open at one", changes, len(across))
+			for key, e := range unended(t, sink) {
+				// What is told of in the last fifth goes on.
+				if before := late[key]; before != nil && before.Id == e.Id && across[key] {
+					t.Errorf("nothing is told any more of %q, %s", e.Description, time.Unix(0, e.EventTime).UTC())
+				}
+			}
+		})
+	}
+}
+
+// unended are the episodes that were told and not ended, by their dedup keys.
+func unended(t *testing.T, sink *feed.Recorder) map[string]*schemas.Event {
+	t.Helper()
+	open := map[string]*schemas.Event{}
+	for e := range eventsIn(t, strings.Join(sink.Lines, "\n")) {
+		open[e.DedupKey] = e
+		if e.Status == schemas.Resolved {
+			delete(open, e.DedupKey)
+		}
+	}
+	return open
 }
