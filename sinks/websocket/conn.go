@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -101,6 +102,15 @@ func codeOf(served, read error) websocket.StatusCode {
 		return websocket.StatusMessageTooBig
 	}
 	return websocket.StatusAbnormalClosure
+}
+
+// codeLabel is a close code as a label. A client may choose any code from 3000 on (RFC 6455, 7.4.2): they share one, or it chose how many
+// series there are.
+func codeLabel(code websocket.StatusCode) string {
+	if code >= 3000 {
+		return "private"
+	}
+	return strconv.Itoa(int(code))
 }
 
 // read takes messages until the connection ends. When serve is busy, reading waits, and so does the client.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -143,7 +142,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // Accept has answered
 	}
 	code := c.run(context.WithoutCancel(r.Context()))
-	s.metrics.closed.WithLabelValues(strconv.Itoa(int(code))).Inc()
+	s.metrics.closed.WithLabelValues(codeLabel(code)).Inc()
 }
 
 func (s *Server) refuse(w http.ResponseWriter, reason string, status int, message string) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
@@ -375,6 +376,22 @@ func TestCloseCodes(t *testing.T) {
 			s.stop()
 		})
 	}
+}
+
+// Clients choose among two thousand close codes: that makes one series, not as many.
+func TestCloseCodesOfClientsShareALabel(t *testing.T) {
+	s := newStand(t, 0, nil)
+	for _, code := range []websocket.StatusCode{websocket.StatusNormalClosure, 3000, 4000, 4999} {
+		if err := s.dial(nil).ws.Close(code, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closed := func(code string) float64 { return testutil.ToFloat64(s.server.metrics.closed.WithLabelValues(code)) }
+	sinktest.Eventually(t, 10*time.Second, func() bool { return closed("private") == 3 && closed("1000") == 1 }, "the codes are not counted")
+	if n := testutil.CollectAndCount(s.server.metrics.closed); n != 2 {
+		t.Errorf("%d series, want 2", n)
+	}
+	s.stop()
 }
 
 func TestLaggingClientIsToldAndOthersAreUnmoved(t *testing.T) {
