@@ -161,12 +161,12 @@ func (g *Group) takenOver(err error) error {
 }
 
 // leave gives the static membership up when that was asked for. It names the member, too: another process that has taken the slot
-// over meanwhile keeps its own.
+// over meanwhile keeps its own. It tries for the session's timeout: by then the group lets this process go by itself.
 func (g *Group) leave(ctx context.Context, member string, err error) error {
 	if !g.options.Leave || member == "" {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.config.StopDeadline)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.config.SessionTimeout)
 	defer cancel()
 	cl, cerr := kgo.NewClient(g.cluster.Options(nil)...)
 	if cerr != nil {
