@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -181,15 +182,18 @@ func (w *world) load(l chaos.Load) {
 	}
 }
 
-// caughtUp waits until every input offset is committed.
+// caughtUp waits until every input offset is committed, as long as there is progress.
 func (w *world) caughtUp() {
 	w.Helper()
-	for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	least, since := int64(math.MaxInt64), time.Now()
+	for ; ; time.Sleep(20 * time.Millisecond) {
 		left := w.lag()
-		if left == 0 {
+		switch {
+		case left == 0:
 			return
-		}
-		if time.Now().After(deadline) {
+		case left < least:
+			least, since = left, time.Now()
+		case time.Since(since) > 40*time.Second:
 			w.Fatalf("the group does not catch up: %d records are not committed", left)
 		}
 	}
