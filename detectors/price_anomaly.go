@@ -202,6 +202,7 @@ func (p *priceAnomaly) forget() {
 	p.closes.clear()
 	p.drift = drift{}
 	p.last = scores{}
+	p.silent = 0 // no last price is left for the next one to be judged against
 }
 
 func (p *priceAnomaly) OnTime(now schemas.Time, emit processor.Emit) {
