@@ -162,10 +162,8 @@ func (u *unusualVolume) OnTime(now schemas.Time, emit processor.Emit) {
 	for i := range u.gauges {
 		u.measure(now, i)
 	}
-	if now%schemas.Time(u.cfg.CheckInterval) == 0 {
-		for _, m := range u.members {
-			u.judge(m, now, silent, emit)
-		}
+	for _, m := range u.members {
+		u.judge(m, now, silent, emit)
 	}
 	for _, m := range u.members {
 		u.learn(m, now)

@@ -302,16 +302,20 @@ func (u *unusualVolume) weigh(m *member) volumeVerdict {
 	return v
 }
 
-// judge moves a member's episode.
+// judge moves a member's episode. Minutes that cannot be judged count whether or not it is time for a check.
 func (u *unusualVolume) judge(m *member, now schemas.Time, silent int, emit processor.Emit) {
 	v := u.weigh(m)
 	t := alarm.Unchanged
-	if v.ok {
+	if !v.ok {
+		if m.unjudged++; m.unjudged == hourMinutes {
+			t = m.episode.Withdraw(int64(now))
+		}
+	} else {
 		m.unjudged = 0
-		enter := v.severity > alarm.None
-		t = m.episode.Step(u.rules, alarm.Signal{At: int64(now), Enter: enter, Hard: enter, Stay: v.stay, Severity: v.severity})
-	} else if m.unjudged++; m.unjudged == hourMinutes {
-		t = m.episode.Withdraw(int64(now))
+		if now%schemas.Time(u.cfg.CheckInterval) == 0 {
+			enter := v.severity > alarm.None
+			t = m.episode.Step(u.rules, alarm.Signal{At: int64(now), Enter: enter, Hard: enter, Stay: v.stay, Severity: v.severity})
+		}
 	}
 	if t != alarm.Unchanged {
 		if v.rare && m.episode.Charge() {
