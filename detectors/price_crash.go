@@ -31,8 +31,11 @@ func (p *priceAnomaly) followCrash(m moment, fired bool, emit processor.Emit) {
 		}
 		return
 	}
-	if m.at.Sub(c.since) > p.cfg.CrashWindow.D() {
-		*c = crash{}
+	if passed := m.at.Sub(c.since); passed > p.cfg.CrashWindow.D() {
+		// The move was no crash. The next one is looked for when this one has left the window, or it would be taken for it.
+		if passed > p.cfg.Window.D() {
+			*c = crash{}
+		}
 		return
 	}
 	if math.Abs(m.spot-c.ref) > math.Abs(c.extreme-c.ref) && (m.spot > c.ref) == (c.extreme > c.ref) {
