@@ -119,11 +119,10 @@ type liquidityDrop struct {
 	spread   lasting
 	late     uint32
 	// unjudged counts the seconds since the last one that could be judged.
-	unjudged uint32
-	calib    calibration.Leg
-	episode  alarm.Episode
-	// struck are the sides whose drop reached the knob in the running episode.
-	struck     [bookSides]bool
+	unjudged   uint32
+	calib      calibration.Leg
+	episode    alarm.Episode
+	strikes    [bookSides]strike
 	duplicates uint64 // no state
 }
 
@@ -137,6 +136,9 @@ type bookBand struct {
 
 // A bookSide is the baselines of one side.
 type bookSide struct{ near, slip series.EW }
+
+// A strike is a drop of a side that reached the knob in the running episode: since when, and since when the depth is back; 0 for not.
+type strike struct{ since, back schemas.Time }
 
 // A lasting series is the baseline of a logarithm, and how far the last seconds lay off it.
 type lasting struct {
@@ -277,7 +279,7 @@ func (l *liquidityDrop) idle(now schemas.Time, emit processor.Emit) {
 	}
 	if l.episode.Withdraw(int64(now)) == alarm.Resolve {
 		l.report(now, liquidityVerdict{severity: l.episode.Peak(), notes: []string{"no_data"}}, schemas.Resolved, emit)
-		l.struck = [bookSides]bool{}
+		l.strikes = [bookSides]strike{}
 	}
 }
 
@@ -406,7 +408,7 @@ func (b *bookBand) learn(now schemas.Time, v *bandView, season float64) (mean fl
 	return sum / max(n, 1), n > 0
 }
 
-const liquidityDropLayout = 3
+const liquidityDropLayout = 4
 
 func (l *liquidityDrop) AppendState(dst []byte) []byte {
 	dst = append(dst, liquidityDropLayout)
@@ -416,8 +418,8 @@ func (l *liquidityDrop) AppendState(dst []byte) []byte {
 	dst = pack.Float(dst, l.season)
 	dst = pack.Int(dst, int64(l.sampled))
 	dst = pack.Uint(pack.Uint(dst, uint64(l.late)), uint64(l.unjudged))
-	for i := range l.struck {
-		dst = pack.Bool(dst, l.struck[i])
+	for i := range l.strikes {
+		dst = pack.Int(pack.Int(dst, int64(l.strikes[i].since)), int64(l.strikes[i].back))
 	}
 	for i := range l.followed {
 		b := &l.followed[i]
@@ -441,8 +443,8 @@ func (l *liquidityDrop) RestoreState(src []byte) error {
 	l.season = r.Float()
 	l.sampled = schemas.Time(r.Int())
 	l.late, l.unjudged = uint32(r.Uint()), uint32(r.Uint())
-	for i := range l.struck {
-		l.struck[i] = r.Bool()
+	for i := range l.strikes {
+		l.strikes[i] = strike{since: schemas.Time(r.Int()), back: schemas.Time(r.Int())}
 	}
 	for i := range l.followed {
 		b := &l.followed[i]

@@ -3,6 +3,7 @@ package detectors
 import (
 	"math"
 	"slices"
+	"time"
 
 	"github.com/tapewatch/tapewatch/internal/alarm"
 	"github.com/tapewatch/tapewatch/internal/fixed"
@@ -50,8 +51,8 @@ func (l *liquidityDrop) weigh(now schemas.Time) liquidityVerdict {
 		lasted, _ := off.value()
 		if share(lasted) >= knob {
 			hits++
-			l.struck[i] = true
 		}
+		l.strikes[i].follow(now, share(lasted), knob, l.cfg.QuietFor.D())
 		if v.band == nil || lasted > v.score {
 			v.score, v.side, v.band = max(lasted, 0), i, band
 		}
@@ -95,17 +96,32 @@ func (v *liquidityVerdict) raise(to alarm.Severity, leg string) {
 	v.legs = append(v.legs, leg)
 }
 
+// follow takes the share that is gone. A strike is over when the depth has been back for quiet: what goes then is another one.
+func (s *strike) follow(now schemas.Time, gone, knob float64, quiet time.Duration) {
+	if s.back != 0 && now.Sub(s.back) >= quiet {
+		*s = strike{}
+	}
+	if s.since == 0 {
+		if gone < knob {
+			return
+		}
+		s.since = now
+	}
+	if gone > 1-backAt {
+		s.back = 0
+	} else if s.back == 0 {
+		s.back = now
+	}
+}
+
 // recovery is the resilience of the book: a drop beyond the knob of which too much is still gone after the recovery time.
 func (l *liquidityDrop) recovery(now schemas.Time, v *liquidityVerdict) {
-	if l.episode.Phase() != alarm.Active || now.Sub(schemas.Time(l.episode.Onset())) < l.cfg.Recovery.D() {
+	if l.episode.Phase() != alarm.Active {
 		return
 	}
-	for i := range l.sides {
-		band := l.widest(i)
-		if band == nil || !l.struck[i] {
-			continue
-		}
-		if lasted, _ := band.sides[i].off.value(); share(lasted) > 1-backAt {
+	for i := range l.strikes {
+		s := &l.strikes[i]
+		if l.widest(i) != nil && s.since != 0 && s.back == 0 && now.Sub(s.since) >= l.cfg.Recovery.D() {
 			v.raise(alarm.Critical, "not_back")
 			return
 		}
@@ -137,7 +153,7 @@ func (l *liquidityDrop) judge(now schemas.Time, emit processor.Emit) {
 		l.report(now, v, t.Status(), emit)
 	}
 	if l.episode.Phase() != alarm.Active {
-		l.struck = [bookSides]bool{}
+		l.strikes = [bookSides]strike{}
 	}
 	l.calib.Observe(l.plan, int64(now)-1, v.score)
 }
