@@ -105,6 +105,8 @@ type liquidityDrop struct {
 
 	seen dedup.Recent
 	view bookView
+	// heard is the time of the last book, also of one that could not be judged.
+	heard schemas.Time
 	// mids are those of the last five seconds, whose median the bands are laid around; path those of the last minute.
 	mids *series.Window
 	path *series.Window
@@ -182,6 +184,7 @@ func (l *liquidityDrop) OnRecord(rec schemas.Record, _ processor.Emit) {
 			l.late++
 			return
 		}
+		l.heard = rec.Time
 		if m.Meta.Flags&flagSnapshot != 0 {
 			l.restart()
 		}
@@ -272,9 +275,12 @@ func (l *liquidityDrop) OnTime(now schemas.Time, emit processor.Emit) {
 	l.learn(now)
 }
 
-// idle passes a second that cannot be judged. An episode that could not be judged for ten minutes ends.
+// idleSeconds is after how many seconds that could not be judged an episode ends.
+const idleSeconds = 600
+
+// idle passes a second that cannot be judged.
 func (l *liquidityDrop) idle(now schemas.Time, emit processor.Emit) {
-	if l.unjudged++; l.unjudged < 600 || l.episode.Phase() != alarm.Active {
+	if l.unjudged++; l.unjudged < idleSeconds || l.episode.Phase() != alarm.Active {
 		return
 	}
 	if l.episode.Withdraw(int64(now)) == alarm.Resolve {
@@ -413,7 +419,7 @@ const liquidityDropLayout = 4
 func (l *liquidityDrop) AppendState(dst []byte) []byte {
 	dst = append(dst, liquidityDropLayout)
 	dst = l.seen.Append(dst)
-	dst = l.view.appendTo(dst)
+	dst = pack.Int(l.view.appendTo(dst), int64(l.heard))
 	dst = pack.Uint(dst, l.seconds)
 	dst = pack.Float(dst, l.season)
 	dst = pack.Int(dst, int64(l.sampled))
@@ -439,6 +445,7 @@ func (l *liquidityDrop) RestoreState(src []byte) error {
 	}
 	l.seen.Restore(r)
 	l.view.restore(r)
+	l.heard = schemas.Time(r.Int())
 	l.seconds = r.Uint()
 	l.season = r.Float()
 	l.sampled = schemas.Time(r.Int())

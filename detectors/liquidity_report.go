@@ -15,7 +15,7 @@ func (l *liquidityDrop) report(now schemas.Time, v liquidityVerdict, status stri
 	emit(&schemas.Event{
 		Type: liquidityDropName, Severity: v.severity.String(), Status: status, Assets: assetsOf(l.key.Symbol), EventTime: int64(now),
 		DedupKey:    schemas.DedupKey(liquidityDropName, liquidityDropVersion, l.key.String(), schemas.Time(l.episode.Onset())),
-		Description: l.sentence(v, status), Evidence: l.explain(now, v),
+		Description: l.sentence(now, v, status), Evidence: l.explain(now, v),
 	})
 	l.late = 0
 }
@@ -99,16 +99,16 @@ func (l *liquidityDrop) measures(v liquidityVerdict) []*schemas.Measure {
 	return list
 }
 
-func (l *liquidityDrop) sentence(v liquidityVerdict, status string) string {
+func (l *liquidityDrop) sentence(now schemas.Time, v liquidityVerdict, status string) string {
 	name := "the book of " + l.key.Symbol + " on " + l.key.Venue
 	if status == schemas.Resolved {
 		switch {
-		case l.view.at == 0:
+		case v.band != nil:
+			return "Depth is back in " + name + ", within " + number(pctOf(v.band.width), 3) + " % of " + number(l.view.mid, 8) + "."
+		case now.Sub(l.heard) >= idleSeconds*time.Second:
 			return "Nothing was heard of " + name + " for ten minutes: the episode ends."
-		case v.band == nil:
-			return "No band of " + name + " was known as a whole for ten minutes: the episode ends."
 		}
-		return "Depth is back in " + name + ", within " + number(pctOf(v.band.width), 3) + " % of " + number(l.view.mid, 8) + "."
+		return "No band of " + name + " was known as a whole for ten minutes: the episode ends."
 	}
 	s := number(100*v.gone, 3) + " % of the usual " + sideName(v.side) + " depth within " + number(pctOf(v.band.width), 3) + " % of the mid is gone in " + name +
 		" for at least " + briefly(l.cfg.Persist.D())
