@@ -26,9 +26,17 @@ func (p *priceAnomaly) event(m moment, typ, severity, status string) *schemas.Ev
 		Type: typ, Severity: severity, Status: status, Assets: assetsOf(p.key.Symbol), EventTime: int64(m.at),
 		DedupKey: schemas.DedupKey(priceAnomalyName, priceAnomalyVersion, p.key.String(), schemas.Time(p.episode.Onset())),
 		Evidence: &schemas.Evidence{
-			WindowStart: int64(m.at.Add(-p.cfg.Window.D())), WindowEnd: int64(m.at), LateRecords: late + p.late, Series: p.closes.list(),
+			WindowStart: int64(m.at.Add(-p.window(m))), WindowEnd: int64(m.at), LateRecords: late + p.late, Series: p.closes.list(),
 		},
 	}
+}
+
+// window is how long the move took: across a silence from the last price before it.
+func (p *priceAnomaly) window(m moment) time.Duration {
+	if m.stale {
+		return time.Duration(p.silent+1) * time.Minute
+	}
+	return p.cfg.Window.D()
 }
 
 // movePct is the move in percent of the price at the start of the window.
@@ -69,7 +77,7 @@ func (p *priceAnomaly) explain(ev *schemas.Evidence, m moment) {
 	list.add("current_price", m.spot, "")
 	list.add("past_price", m.past, "")
 	list.add("change_pct", move, "percent")
-	list.add("time_window_seconds", p.cfg.Window.D().Seconds(), "seconds")
+	list.add("time_window_seconds", p.window(m).Seconds(), "seconds")
 	list.add("return_1m_pct", 100*m.scores.ret, "percent")
 	list.add("jump_score", m.scores.jump, "sigma")
 	list.add("drift_score", m.scores.drift, "sigma")
@@ -102,7 +110,7 @@ func (p *priceAnomaly) sentence(m moment, v verdictOf, status string) string {
 	if m.spot < m.past {
 		verb = " fell "
 	}
-	s := name + verb + number(math.Abs(m.movePct()), 3) + " % in " + span(p.cfg.Window.D()) + ", from " + number(m.past, 8) + " to " + number(m.spot, 8)
+	s := name + verb + number(math.Abs(m.movePct()), 3) + " % in " + span(p.window(m)) + ", from " + number(m.past, 8) + " to " + number(m.spot, 8)
 	if m.scores.jump >= calmScore {
 		s += "; the last minute moved " + number(m.scores.jump, 3) + " times its usual size"
 	}
