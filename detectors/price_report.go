@@ -135,6 +135,9 @@ func (p *priceAnomaly) reportCrash(m moment, emit processor.Emit) {
 	move := float64(100*(c.extreme-c.ref)) / c.ref
 	back := (m.spot - c.extreme) / (c.ref - c.extreme)
 	ev.Legs, ev.Value, ev.WindowStart = []string{legAbsolute}, new(move), int64(c.since.Add(-p.cfg.Window.D()))
+	if usual := *ev.Expected; usual > 0 {
+		ev.Ratio = new(math.Abs(move) / usual)
+	}
 	list := measures(ev.Measures)
 	list.add("extreme_price", c.extreme, "")
 	list.add("reference_price", c.ref, "")
