@@ -193,6 +193,7 @@ func (p *priceAnomaly) gap(rec schemas.Record, g *schemas.Gap) {
 		return
 	}
 	p.blind = max(p.blind, rec.Time+1, schemas.Time(g.To))
+	p.prints.interrupt()
 	p.forget()
 	p.spoil(rec.Time)
 }

@@ -18,6 +18,9 @@ const (
 // offMedian is how far off the median of the last five a print may be, as a share of it.
 const offMedian = 0.2
 
+// longRun is how many prints held back in a row are no bad ticks any more.
+const longRun = 3
+
 // prints holds the last five prints of an instrument, the held-back ones included: a level that lasts for three prints
 // becomes the median, and is fair from then on.
 type prints struct {
@@ -42,13 +45,20 @@ func (p *prints) judge(price float64) verdict {
 	return v
 }
 
+// interrupt says that prints are missing: none that follows shows what those held back were.
+func (p *prints) interrupt() {
+	if p.run > 0 {
+		p.run = longRun
+	}
+}
+
 func (p *prints) latest() float64 { return p.ring[(int(p.next)+len(p.ring)-1)%len(p.ring)] }
 
 func (p *prints) weigh(price float64) verdict {
 	m := p.median()
 	if within(price, m, offMedian) {
 		v := fair
-		if p.run == 1 || p.run == 2 {
+		if p.run > 0 && p.run < longRun {
 			v = reverted
 		}
 		p.run = 0
@@ -57,7 +67,7 @@ func (p *prints) weigh(price float64) verdict {
 	if p.run == 0 {
 		p.worst, p.against = price, m
 	}
-	p.run = min(p.run+1, 3)
+	p.run = min(p.run+1, longRun)
 	return heldBack
 }
 
