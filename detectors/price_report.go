@@ -49,12 +49,6 @@ func (m moment) movePct() float64 {
 
 // explain fills in the figures that a person needs to check the event by hand.
 func (p *priceAnomaly) explain(ev *schemas.Evidence, m moment) {
-	move := m.movePct()
-	usual := float64(100*m.scores.sigma) * math.Sqrt(float64(p.cfg.minutes()))
-	ev.Value, ev.Expected = new(move), new(usual)
-	if usual > 0 {
-		ev.Ratio = new(math.Abs(move) / usual)
-	}
 	ev.SampleSize = p.vol.minutes
 	ev.Calibrated = p.jumps.Calibrated() && p.jumps.Days() >= calibratedDays
 	ev.Threshold, ev.ThresholdOrigin = new(p.cfg.ThresholdPct), originKnob
@@ -67,6 +61,15 @@ func (p *priceAnomaly) explain(ev *schemas.Evidence, m moment) {
 		ev.Threshold, ev.ThresholdOrigin = new(t), origin(from)
 	case legWarning:
 		ev.Threshold = new(float64(warningEffect * p.cfg.ThresholdPct))
+	}
+	if m.spot == 0 {
+		return // the prices were forgotten
+	}
+	move := m.movePct()
+	usual := float64(100*m.scores.sigma) * math.Sqrt(float64(p.cfg.minutes()))
+	ev.Value, ev.Expected = new(move), new(usual)
+	if usual > 0 {
+		ev.Ratio = new(math.Abs(move) / usual)
 	}
 	ev.Z = new(m.scores.jump)
 	if firstOf(ev.Legs) == legDrift {
