@@ -156,7 +156,7 @@ func (l *liquidityDrop) Duplicates() uint64 { return l.duplicates }
 func newLiquidityDrop(c liquidityDropConfig, key processor.Key, plan *calibration.Plan) *liquidityDrop {
 	l := &liquidityDrop{
 		cfg: c, key: key, plan: plan,
-		rules: alarm.Rules{Need: 1, Of: 1, ExitBars: max(int(c.QuietFor/c.CheckInterval), 1), CoolDown: int64(c.CoolDown)},
+		rules: alarm.Rules{Need: 1, Of: 1, ExitBars: checksFor(c.QuietFor, c.CheckInterval), CoolDown: int64(c.CoolDown)},
 		bands: newBands(c.NearPct, c.BandPct, c.Notional),
 		mids:  series.NewWindow(5), path: series.NewWindow(moveSeconds + 1), profile: season.NewProfile(season.HoursOfWeek),
 	}
