@@ -104,7 +104,11 @@ func (l *liquidityDrop) sentence(now schemas.Time, v liquidityVerdict, status st
 	if status == schemas.Resolved {
 		switch {
 		case v.band != nil:
-			return "Depth is back in " + name + ", within " + number(pctOf(v.band.width), 3) + " % of " + number(l.view.mid, 8) + "."
+			within := name + ", within " + number(pctOf(v.band.width), 3) + " % of " + number(l.view.mid, 8)
+			if other := 1 - v.side; l.widest(other) == nil {
+				return "Depth is as usual on the " + sideName(v.side) + " side of " + within + "; the " + sideName(other) + " side is not known: the episode ends."
+			}
+			return "Depth is back in " + within + "."
 		case now.Sub(l.heard) >= idleSeconds*time.Second:
 			return "Nothing was heard of " + name + " for ten minutes: the episode ends."
 		}
