@@ -89,8 +89,10 @@ func (s *seat) pick(now schemas.Time) (bar minuteBar, found bool) {
 // left says that the member has been silent for so long that it is no member any more.
 func (s *seat) left(now schemas.Time) bool { return len(s.ahead) == 0 && now.Sub(s.seen) > forgotten }
 
-// oneMinute says that a bar is one of those that baskets are watched by.
-func oneMinute(bar *schemas.Bar) bool { return bar.End-bar.Start == int64(time.Minute) }
+// oneMinute says that a bar is one of those that baskets are watched by: a whole minute of the clock.
+func oneMinute(bar *schemas.Bar) bool {
+	return bar.End-bar.Start == int64(time.Minute) && bar.End%int64(time.Minute) == 0
+}
 
 func (s *seat) appendAhead(dst []byte) []byte {
 	dst = pack.Uint(dst, uint64(len(s.ahead)))
