@@ -418,6 +418,7 @@ const liquidityDropLayout = 4
 
 func (l *liquidityDrop) AppendState(dst []byte) []byte {
 	dst = append(dst, liquidityDropLayout)
+	dst = pack.Float(pack.Uint(dst, uint64(l.bands.near)), l.bands.notional)
 	dst = l.seen.Append(dst)
 	dst = pack.Int(l.view.appendTo(dst), int64(l.heard))
 	dst = pack.Uint(dst, l.seconds)
@@ -438,11 +439,13 @@ func (l *liquidityDrop) AppendState(dst []byte) []byte {
 	return appendAll(dst, l.parts()...)
 }
 
+// RestoreState keeps everything but what is usual of a narrow band and of a notional that are others now: those start anew.
 func (l *liquidityDrop) RestoreState(src []byte) error {
 	r := pack.NewReader(src)
 	if v := r.Byte(); v != liquidityDropLayout {
 		return fmt.Errorf("state layout of liquidity_drop is %d: it must be %d", v, liquidityDropLayout)
 	}
+	near, notional := uint32(r.Uint()), r.Float()
 	l.seen.Restore(r)
 	l.view.restore(r)
 	l.heard = schemas.Time(r.Int())
@@ -468,6 +471,14 @@ func (l *liquidityDrop) RestoreState(src []byte) error {
 	}
 	if _, err := restoreAll(r.Rest(), l.parts()...); err != nil {
 		return fmt.Errorf("reading the baselines of liquidity_drop: %w", err)
+	}
+	for i := range l.sides {
+		if near != l.bands.near {
+			l.sides[i].near, l.view.sides[i].near = series.EW{}, -1
+		}
+		if notional != l.bands.notional {
+			l.sides[i].slip, l.view.sides[i].slippage = series.EW{}, -1
+		}
 	}
 	return nil
 }

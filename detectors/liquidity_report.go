@@ -82,6 +82,8 @@ func (l *liquidityDrop) measures(v liquidityVerdict) []*schemas.Measure {
 	}
 	if view.near >= 0 {
 		list.add("near_depth", view.near, asset)
+	}
+	if s.near.Weight() > 0 {
 		list.add("near_avg_depth", fixed.Exp(s.near.Mean()), asset)
 	}
 	list.add("spread_bp", l.view.spreadBp, "bp")
