@@ -260,6 +260,7 @@ func (x *exchangeOutage) weighSilence(now schemas.Time, v *outageVerdict) {
 	if began == 0 || v.heartbeat >= x.cfg.HeartbeatPhi {
 		began = x.heard
 	}
+	began = max(began, x.blind) // before that it may have been ours
 	if x.silent == 0 || x.resumed != 0 && began.Sub(x.resumed) >= x.cfg.QuietFor.D() {
 		x.silent = began // the one before, if the episode had one, is over
 	}
