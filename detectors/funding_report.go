@@ -32,7 +32,9 @@ type fundingVerdict struct {
 	severity alarm.Severity
 	// settled says that a paid rate enters, stay that a running episode goes on, foreseen that a prediction would enter.
 	settled, stay, foreseen bool
-	knob, rare, atCap       bool
+	knob, rare              bool
+	// capped is the contract that stands at its venue's cap, the worst one where that does; nil for none.
+	capped *contract
 	// worst is the contract of the highest rate that enters, else of the highest one on this side; nil when none is known. rate is that
 	// rate per 8 hours, score its distance from the usual one, and paid says that it was paid.
 	worst       *contract
@@ -119,13 +121,15 @@ func (f *fundingRate) add(v *fundingVerdict, c *contract, side int, rate float64
 	if paid {
 		raw = c.paid
 	}
-	v.atCap = v.atCap || c.cap > 0 && math.Abs(raw) >= capShare*c.cap*reaches
+	if c.cap > 0 && math.Abs(raw) >= capShare*c.cap*reaches && (v.capped == nil || v.worst == c) {
+		v.capped = c
+	}
 }
 
 // grade is the severity of a side.
 func (v *fundingVerdict) grade(side int, thresholdPct float64) alarm.Severity {
 	switch {
-	case v.atCap, 100*math.Abs(v.rate)/thresholdPct >= manyKnobs*reaches && v.knob:
+	case v.capped != nil, 100*math.Abs(v.rate)/thresholdPct >= manyKnobs*reaches && v.knob:
 		return alarm.Critical
 	case v.knob && (v.beyond >= manyVenues || v.ready && v.score >= extreme || side == shortsPay):
 		return alarm.High
@@ -144,7 +148,7 @@ func (f *fundingRate) report(side int, now schemas.Time, v fundingVerdict, statu
 	for _, leg := range []struct {
 		fired bool
 		name  string
-	}{{v.knob, legKnob}, {v.rare, legRarity}, {v.atCap, legCap}} {
+	}{{v.knob, legKnob}, {v.rare, legRarity}, {v.capped != nil, legCap}} {
 		if leg.fired {
 			ev.Legs = append(ev.Legs, leg.name)
 		}
@@ -264,8 +268,11 @@ func (f *fundingRate) sentence(side int, v fundingVerdict, status string) string
 	if v.beyond > 1 {
 		text += ", beyond the threshold on " + strconv.Itoa(v.beyond) + " venues"
 	}
-	if v.atCap {
+	if v.capped != nil {
 		text += ", at the cap"
+		if v.capped.venue != v.worst.venue {
+			text += " of " + v.capped.venue
+		}
 	}
 	return text + "; " + number(v.score, 3) + " times its usual spread from its median."
 }
