@@ -71,10 +71,14 @@ func (c *contract) take(m *schemas.Funding, at schemas.Time) bool {
 	if !(math.Abs(rate) <= largestRate) {
 		return true
 	}
-	if m.IntervalSeconds > 0 && m.IntervalSeconds <= 7*24*3600 {
-		c.interval, c.told = int64(m.IntervalSeconds), true
+	newest := at >= c.latest()
+	if over := int64(m.IntervalSeconds); over > 0 && over <= 7*24*3600 {
+		if newest || !c.told {
+			c.every(over)
+		}
+		rate = rescaled(rate, over, c.interval)
 	}
-	if m.Cap.Sign() > 0 {
+	if m.Cap.Sign() > 0 && (newest || c.cap == 0) {
 		c.cap = m.Cap.Float()
 	}
 	switch m.Kind {
@@ -84,11 +88,29 @@ func (c *contract) take(m *schemas.Funding, at schemas.Time) bool {
 		}
 		return true
 	case schemas.FundingKind_FUNDING_KIND_SETTLED:
-		return c.pay(at, rate)
+		return c.pay(at, rate, true)
 	default:
 		c.accrue(m, rate, at)
 		return true
 	}
+}
+
+// every takes an interval that the feed names. Rates that were told for another one stay what they are per 8 hours.
+func (c *contract) every(seconds int64) {
+	if c.told && c.interval > 0 {
+		for _, rate := range [...]*float64{&c.paid, &c.rate, &c.predicted} {
+			*rate = rescaled(*rate, c.interval, seconds)
+		}
+	}
+	c.interval, c.told = seconds, true
+}
+
+// rescaled makes a rate per an interval one per another.
+func rescaled(rate float64, from, to int64) float64 {
+	if from == to {
+		return rate
+	}
+	return float64(rate*float64(to)) / float64(from)
 }
 
 // sampled is how shortly before a payment an accruing rate must have been seen to stand for what was paid.
@@ -102,7 +124,7 @@ func (c *contract) accrue(m *schemas.Funding, rate float64, at schemas.Time) {
 	next := schemas.Time(m.NextTime)
 	if c.next != 0 && next > c.next {
 		if c.next.Sub(c.at) <= sampled && !c.blind {
-			c.pay(c.next, c.rate)
+			c.pay(c.next, c.rate, false)
 		} else if c.next > c.settled {
 			c.spoilt = true
 		}
@@ -110,10 +132,13 @@ func (c *contract) accrue(m *schemas.Funding, rate float64, at schemas.Time) {
 	c.rate, c.at, c.next, c.blind = rate, at, next, false
 }
 
-// pay takes a payment; false when it is known already.
-func (c *contract) pay(at schemas.Time, rate float64) bool {
+// pay takes a payment; false when a newer one is known. One that the feed tells stands for one that was taken from what accrued.
+func (c *contract) pay(at schemas.Time, rate float64, told bool) bool {
 	at = at.Add(30 * time.Second).Floor(time.Minute) // venues stamp it some milliseconds late
 	if at <= c.settled {
+		if at == c.settled && told {
+			c.correct(rate)
+		}
 		return at == c.settled
 	}
 	if c.settled > 0 {
@@ -130,6 +155,14 @@ func (c *contract) pay(at schemas.Time, rate float64) bool {
 	c.sum += int64(math.Round(c.per8h(rate) / rateUnit))
 	c.n++
 	return true
+}
+
+// correct changes the rate of the last payment.
+func (c *contract) correct(rate float64) {
+	if c.n > 0 {
+		c.sum += int64(math.Round(c.per8h(rate)/rateUnit)) - int64(math.Round(c.per8h(c.paid)/rateUnit))
+	}
+	c.paid = rate
 }
 
 // learnInterval takes the distance of two payments: it is the interval when it was seen twice, or is shorter than what was thought.
