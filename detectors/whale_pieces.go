@@ -33,6 +33,7 @@ type piece struct {
 	// score is the logarithm of the faded sum at a time, in USD; coarse, as it is stored, and the time is a whole second.
 	score float32
 	at    schemas.Time
+	// count is how many they were; it fades as the sum does, though never below one.
 	count uint32
 	// told is the highest severity of the events of single transfers among them, severity that of the event of their sum.
 	told, severity alarm.Severity
@@ -62,7 +63,7 @@ func (p *piece) claim(at schemas.Time) float64 {
 	switch {
 	case p.severity > alarm.None:
 		return math.Inf(1)
-	case p.count == 1:
+	case p.count <= 1:
 		return float64(p.score) - float64(math.Ln2*(age/float64(pieceOnce)))
 	}
 	return p.fadedScore(at)
@@ -76,8 +77,9 @@ func (x *pieces) add(t *schemas.Transfer, class flowClass, at schemas.Time, usd 
 	if i >= 0 {
 		p := &x.list[i]
 		sum := fixed.Exp(p.fadedScore(at)) + usd
+		left := math.Ceil(float64(p.count) * fixed.Decay(int64(at-p.at), int64(pieceFade)))
+		p.count = min(p.count, max(uint32(left), 1)) + 1
 		p.score, p.at, p.class = float32(sizeScore(sum)), max(p.at, at), class
-		p.count++
 		return p
 	}
 	fresh := piece{id: id, score: float32(sizeScore(usd)), at: at, count: 1, class: class}
