@@ -233,7 +233,7 @@ func (w *whaleMovement) transfer(rec schemas.Record, t *schemas.Transfer, emit p
 	switch {
 	case v.severity == alarm.None:
 	case s.severity == alarm.None:
-		s.severity, s.opened = v.severity, rec.Time
+		s.severity, s.opened = v.severity, max(rec.Time, s.opened)
 		w.report(t, s, v, schemas.Open, emit)
 	case v.severity > s.severity:
 		s.severity = v.severity
@@ -463,9 +463,7 @@ func (w *whaleMovement) retract(rec schemas.Record, t *schemas.Transfer, usd flo
 	if s.severity > alarm.None && v.severity == alarm.None {
 		w.reportReorg(t, &s, rec.Time, usd, emit)
 		w.txs[i].severity = alarm.None
-	}
-	if s.usd <= usd*1e-9 {
-		w.txs = slices.Delete(w.txs, i, i+1)
+		w.txs[i].opened++ // should the block come again, that is another episode
 	}
 }
 

@@ -152,8 +152,10 @@ func (w *whaleMovement) retractPiece(t *schemas.Transfer, class flowClass, at sc
 	}
 	p := &w.pieces.list[i]
 	sum := fixed.Exp(float64(p.score)) - usd
-	if p.count--; p.count == 0 || sum <= 1 {
-		p.count, sum = 1, 1
+	if p.count <= 1 || sum <= 1 {
+		p.count, sum, p.told = 0, 1, alarm.None // the pair stays: they have met
+	} else {
+		p.count--
 	}
 	p.score = float32(sizeScore(sum))
 	if p.severity > alarm.None && w.weighPieces(class, float64(p.score)).severity == alarm.None {
