@@ -139,7 +139,7 @@ func (e *earningsAnomaly) earnings(rec schemas.Record, m *schemas.Earnings, emit
 		next.opened, next.others, next.severity, next.running = a.opened, a.others, a.severity, a.running
 		*a = next
 	}
-	if m.Meta.Flags&backfilled != 0 || e.now > 0 && e.now.Sub(rec.Time) > e.cfg.MaxAge.D() {
+	if !a.running && (m.Meta.Flags&backfilled != 0 || e.now > 0 && e.now.Sub(rec.Time) > e.cfg.MaxAge.D()) {
 		return
 	}
 	if fresh && m.AnnouncedAt != 0 && rec.Time.Sub(schemas.Time(m.AnnouncedAt)) > e.cfg.MaxAge.D() {

@@ -62,6 +62,9 @@ func (e *earningsAnomaly) expire(a *announcement, q *quarters, now schemas.Time,
 	ev := e.explain(a, q, q.score(a))
 	ev.Notes = append(ev.Notes, why)
 	text := e.key.Symbol + " reported " + number(e.cfg.OpenFor.D().Hours(), 4) + " hours ago: the event ends."
+	if a.at != a.opened {
+		text = e.key.Symbol + " corrected its report " + number(e.cfg.OpenFor.D().Hours(), 4) + " hours ago: the event ends."
+	}
 	if why == noteForgotten {
 		text = e.key.Symbol + " has reported " + strconv.Itoa(remembered+1) + " periods since: the event ends."
 	}
@@ -127,11 +130,14 @@ func (e *earningsAnomaly) explain(a *announcement, q *quarters, s surpriseScore)
 
 func (e *earningsAnomaly) sentence(a *announcement, period string, s surpriseScore) string {
 	verb := " beat "
-	if a.surprise < 0 {
+	switch {
+	case a.surprise < 0:
 		verb = " missed "
+	case a.surprise == 0:
+		verb = " met "
 	}
 	text := e.key.Symbol + verb + "the consensus of " + number(a.estimate, 6) + " with " + number(a.actual, 6) + " a share for the period to " + period
-	if a.estimate != 0 {
+	if a.estimate != 0 && a.surprise != 0 {
 		text += ", by " + number(math.Abs(float64(100*a.surprise)/a.estimate), 3) + " %"
 	}
 	return text + "; " + number(math.Abs(s.z), 3) + " times its usual surprise."
