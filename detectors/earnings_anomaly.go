@@ -135,6 +135,8 @@ func (e *earningsAnomaly) earnings(rec schemas.Record, m *schemas.Earnings, emit
 	case a.source != next.source && !m.Correction:
 		a.others++ // another feed's consensus of what is known: the first one stands
 		return
+	case next.at < a.at:
+		return // what was said later stands
 	default:
 		next.opened, next.others, next.severity, next.running = a.opened, a.others, a.severity, a.running
 		*a = next
