@@ -49,6 +49,8 @@ const (
 	maxReports = 64
 	// reportStale is how long a report counts that nobody renews.
 	reportStale = 24 * time.Hour
+	// onlineKept is how long it is remembered that the whole venue is online, against older words that come late.
+	onlineKept = time.Hour
 )
 
 // hear takes a status.
@@ -110,7 +112,8 @@ func (x *exchangeOutage) expire(now schemas.Time) {
 		return
 	}
 	x.reports = slices.DeleteFunc(x.reports, func(r report) bool {
-		return now.Sub(r.at) > reportStale && r.ends <= now || r.ends != 0 && r.ends <= now || r.state == stateOnline && r.probes == [3]uint8{}
+		online := r.state == stateOnline && r.probes == [3]uint8{} && (!r.whole() || now.Sub(r.at) > onlineKept)
+		return online || now.Sub(r.at) > reportStale && r.ends <= now || r.ends != 0 && r.ends <= now
 	})
 }
 
