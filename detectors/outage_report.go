@@ -23,15 +23,15 @@ func (x *exchangeOutage) report(now schemas.Time, v outageVerdict, status string
 }
 
 func (x *exchangeOutage) explain(now schemas.Time, v outageVerdict) *schemas.Evidence {
-	silence := v.silence
+	silence, began := v.silence, now.Add(-v.silence)
 	if x.silent != 0 {
-		silence = now.Sub(x.silent)
+		silence, began = now.Sub(x.silent), x.silent
 		if x.resumed != 0 {
 			silence = x.resumed.Sub(x.silent)
 		}
 	}
 	ev := &schemas.Evidence{
-		Value: new(silence.Seconds()), WindowStart: int64(now.Add(-silence)), WindowEnd: int64(now), LateRecords: x.late, SampleSize: x.bars,
+		Value: new(silence.Seconds()), WindowStart: int64(began), WindowEnd: int64(now), LateRecords: x.late, SampleSize: x.bars,
 		Calibrated: x.calib.Days() >= calibratedDays, Legs: v.legs, Notes: v.notes,
 	}
 	ev.Threshold, ev.ThresholdOrigin = new(v.threshold), originKnob
