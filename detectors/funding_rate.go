@@ -197,6 +197,7 @@ func (f *fundingRate) judge(side int, now schemas.Time, emit processor.Emit) {
 // giveUp ends an episode of which nothing has been known for long.
 func (f *fundingRate) giveUp(side int, now schemas.Time, emit processor.Emit) {
 	s := &f.sides[side]
+	s.foreseen = 0
 	if s.episode.Withdraw(int64(now)) == alarm.Resolve {
 		f.report(side, now, fundingVerdict{severity: s.episode.Peak()}, schemas.Resolved, emit)
 	}

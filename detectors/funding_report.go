@@ -261,6 +261,8 @@ func (f *fundingRate) sentence(side int, v fundingVerdict, status string) string
 	switch {
 	case v.worst == nil:
 		return "Nothing has been known of the funding of " + f.key.Symbol + " for a day: the episode ends."
+	case status == schemas.Resolved && signed(side, v.rate) < 0:
+		return who + " pay no funding any more: they are paid " + number(100*math.Abs(v.rate), 4) + " % per 8 hours at least."
 	case status == schemas.Resolved:
 		return who + " pay usual funding again: " + number(100*v.rate, 4) + " % per 8 hours at most."
 	}
