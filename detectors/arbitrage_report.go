@@ -131,6 +131,9 @@ func (a *arbitrage) report(now schemas.Time, v arbitrageVerdict, status string, 
 	if v.off != nil {
 		venue = v.off.venue
 		if 100*math.Abs(v.distance) >= a.cfg.OffMarketPct {
+			if len(ev.Legs) == 0 { // it alone raised the event
+				ev.Value, ev.Threshold, ev.Ratio = new(100*v.distance), new(a.cfg.OffMarketPct), new(100*math.Abs(v.distance)/a.cfg.OffMarketPct)
+			}
 			ev.Legs = append(ev.Legs, legOffMarket)
 		}
 		list.add("off_market_pct", 100*v.distance, "percent")
