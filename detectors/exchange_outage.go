@@ -391,6 +391,9 @@ func (x *exchangeOutage) watchOurselves(now schemas.Time, see sight, emit proces
 			x.stalled = now
 		}
 	case see != noLine && x.stalled != 0:
+		if x.silent != 0 && x.resumed == 0 { // what nobody saw does not count
+			x.silent = x.silent.Add(now.Sub(x.stalled))
+		}
 		x.pulse.skip(now)
 		x.blind, x.stalled = now, 0
 	}
