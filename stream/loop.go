@@ -17,6 +17,9 @@ const inlineBelow = 64
 // run polls and processes until ctx ends (nil) or the client fails.
 func (s *session) run(ctx context.Context) error {
 	s.group.health.set(starting, "joining the group")
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
 	for {
 		// The context comes first: what arrives after settle looked finds it and wakes the poll.
 		pollCtx := s.pollContext(ctx)

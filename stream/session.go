@@ -121,13 +121,19 @@ func (s *session) connect(ctx context.Context) error {
 		return fmt.Errorf("joining group %s: %w", g.groupName(), err)
 	}
 	s.transact, s.client = tr, tr.Client()
-	// Taking the producer id now, not at the first output, aborts at once what the last life of this slot left open: until
-	// then the broker gives no stable offsets, and the restart would wait for the transaction's timeout.
-	bounded, cancel := context.WithTimeout(ctx, c.Transaction)
+	return nil
+}
+
+// identify takes the transactional id. Taking it now, not at the first output, aborts at once what the last life of this slot left
+// open: until then the broker gives no stable offsets, and the restart would wait for the transaction's timeout.
+func (s *session) identify(ctx context.Context) error {
+	if s.transact == nil {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, s.group.config.Transaction)
 	defer cancel()
 	if _, _, err := s.client.ProducerID(bounded); err != nil {
-		s.client.Close()
-		return s.classify(fmt.Errorf("taking the transactional id %s: %w", g.instanceID(), err))
+		return s.classify(fmt.Errorf("taking the transactional id %s: %w", s.group.instanceID(), err))
 	}
 	return nil
 }
