@@ -23,20 +23,15 @@ func (s *session) end(ctx context.Context, promise *kgo.FirstErrPromise, began t
 	bounded, cancel := s.patience()
 	defer cancel()
 	defer func() { err = s.cutShort(err) }()
+	if failed == nil && s.transact == nil {
+		// Without a transaction a snapshot counts by itself, and what it covers is not made again: the outputs come first.
+		failed = s.flush(bounded, promise)
+	}
 	if failed == nil {
 		failed = s.snapshotDue(bounded, promise)
 	}
 	if failed == nil {
-		at := wallClock()
-		if err := s.client.Flush(bounded); err != nil {
-			failed = fmt.Errorf("flushing: %w", err)
-		}
-		m.flush.Observe(wallClock().Sub(at).Seconds())
-	}
-	if failed == nil {
-		if err := promise.Err(); err != nil {
-			failed = fmt.Errorf("producing: %w", err)
-		}
+		failed = s.flush(bounded, promise)
 		s.group.crash.reach(afterFlush)
 		if s.wrote {
 			s.group.crash.reach(afterOutputs)
@@ -64,6 +59,19 @@ func (s *session) end(ctx context.Context, promise *kgo.FirstErrPromise, began t
 	s.group.crash.reach(afterEnd)
 	m.transaction("committed", "")
 	s.committed()
+	return nil
+}
+
+// flush waits until the broker has taken, or refused, what was produced.
+func (s *session) flush(ctx context.Context, promise *kgo.FirstErrPromise) error {
+	at := wallClock()
+	defer func() { s.group.meter.flush.Observe(wallClock().Sub(at).Seconds()) }()
+	if err := s.client.Flush(ctx); err != nil {
+		return fmt.Errorf("flushing: %w", err)
+	}
+	if err := promise.Err(); err != nil {
+		return fmt.Errorf("producing: %w", err)
+	}
 	return nil
 }
 

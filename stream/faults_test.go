@@ -282,6 +282,29 @@ func TestAtLeastOnceLosesNothing(t *testing.T) {
 	w.clean(nil)
 }
 
+// An output that the broker refuses is made again, though it takes the snapshot that covers it.
+func TestAtLeastOnceMakesRefusedOutputsAgain(t *testing.T) {
+	w := newWorld(t)
+	config := testConfig()
+	config.Transactions = false
+	w.load(chaos.Load{Records: 2000})
+	r := w.start(stream.GroupOptions{Config: config})
+	w.caughtUp()
+	time.Sleep(300 * time.Millisecond) // a snapshot is due
+	h := w.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: schemas.Events.Name, Err: kerr.MessageTooLarge, Count: 1})
+	w.load(chaos.Load{Records: 2000, First: 2000})
+	within(t, 10*time.Second, "the fault is met", func() bool { return h.Hits() > 0 })
+	w.load(chaos.Load{Records: 2000, First: 4000})
+	w.caughtUp()
+	r.end()
+	if h.Hits() == 0 {
+		t.Error("NOT RUN: the fault was never met")
+	}
+	if v := w.judge(nil); v.Missing > 0 {
+		t.Error(v)
+	}
+}
+
 func TestConfigChangeKeepsTheState(t *testing.T) {
 	w := newWorld(t)
 	w.load(chaos.Load{Records: 10_000})
