@@ -75,3 +75,37 @@ func TestAStopWaitsForTheBrokerNoLongerThanItsDeadline(t *testing.T) {
 	r.end()
 	w.clean(nil)
 }
+
+// A stop does not wait for a broker that keeps the input back which a panic has to be read again from.
+func TestAStopEndsTheRebuildAfterAPanic(t *testing.T) {
+	w := newWorld(t)
+	l := chaos.Load{Records: 3000, Keys: 37, PerSecond: 1000}
+	config := testConfig()
+	config.StopDeadline = time.Second
+	asked, release := make(chan struct{}), make(chan struct{})
+	once := sync.OnceFunc(func() { close(asked) })
+	r := w.start(stream.GroupOptions{Config: config, Bound: bind(t, `{"every":10,"poison":`+price(l, 2500)+`}`)})
+	within(t, 10*time.Second, "healthy", func() bool { return r.group.Component().State == "healthy" })
+	w.fake.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.fake.KeepControl()
+		if q, ok := req.(*kmsg.FetchRequest); ok && q.SessionEpoch == -1 {
+			once()
+			w.fake.SleepControl(func() { <-release })
+		}
+		return nil, nil, false
+	})
+	w.load(l)
+	select {
+	case <-asked:
+	case <-time.After(10 * time.Second):
+		t.Fatal("NOT RUN: no panic")
+	}
+	began := time.Now()
+	r.stop()
+	err := <-r.done
+	took := time.Since(began)
+	close(release)
+	if took > config.StopDeadline+5*time.Second {
+		t.Errorf("the stop took %v at a deadline of %v: %v", took, config.StopDeadline, err)
+	}
+}

@@ -21,7 +21,8 @@ import (
 type restore struct {
 	group     *Group
 	route     *route
-	client    *kgo.Client // without a group
+	client    *kgo.Client     // without a group
+	drain     context.Context //nolint:containedctx // the session's, for the task's history
 	partition int32
 	committed int64
 	hadCommit bool
@@ -56,7 +57,7 @@ func (r *restore) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.build(ctx, state, from); err != nil {
+	if err := r.build(state, from); err != nil {
 		return err
 	}
 	if err := r.replay(ctx, from); err != nil {
@@ -128,7 +129,7 @@ func (r *restore) origin(m *schemas.Marker, log bounds) (int64, error) {
 }
 
 // build makes the task at the marker, under the configuration that the marker names.
-func (r *restore) build(ctx context.Context, l *loaded, from int64) error {
+func (r *restore) build(l *loaded, from int64) error {
 	g := r.group
 	b := g.bound
 	m := l.marker
@@ -146,7 +147,7 @@ func (r *restore) build(ctx context.Context, l *loaded, from int64) error {
 			}
 		}
 	}
-	r.task = processor.NewTask(b, r.partition, from, g.config.policy(), processor.Discard{}, r.history(ctx))
+	r.task = processor.NewTask(b, r.partition, from, g.config.policy(), processor.Discard{}, r.history())
 	if g.options.SchemaTypes != nil {
 		r.task.SchemaTypes(g.options.SchemaTypes)
 	}
@@ -205,11 +206,10 @@ func (r *restore) rebind(m *schemas.Marker) error {
 // fault is where a task's history notes that it could not read: what the task then did is not to be committed.
 type fault struct{ err error }
 
-// history reads the partition's input again for a task that met a panic. A stop of the group does not cut it short, as the
-// outcome of the panic would then depend on the moment of the stop; its range and its own stall deadline bound it.
-func (r *restore) history(ctx context.Context) processor.History {
-	ctx = context.WithoutCancel(ctx)
-	c, topic, name, partition, failed := r.group.cluster, r.route.input, r.route.inputName, r.partition, r.fault
+// history reads the partition's input again for a task that met a panic. A stop of the group cuts it short only at StopDeadline: the
+// fault then keeps what became of the panic from being committed.
+func (r *restore) history() processor.History {
+	ctx, c, topic, name, partition, failed := r.drain, r.group.cluster, r.route.input, r.route.inputName, r.partition, r.fault
 	return func(from, to int64, fn func(processor.Input)) error {
 		err := ReadRange(ctx, c, name, partition, from, to, func(rec *kgo.Record) error {
 			fn(input(&topic, rec))

@@ -144,10 +144,10 @@ func (s *session) close() {
 	s.closing = true // the next session may have the same partitions
 	s.mu.Unlock()
 	s.each((*part).drop)
+	s.drained()
 	s.restores.Wait()
 	s.client.Close()
 	s.side.Close()
-	s.drained()
 }
 
 // assigned is called before the offsets of new partitions are fetched: they stay paused until they are restored.
@@ -241,7 +241,7 @@ func (s *session) restore(ctx context.Context, p *part, committed int64, had boo
 	ctx, p.cancel = context.WithCancel(ctx)
 	p.state, p.committed, p.hadCommit = partRestoring, committed, had
 	r := &restore{
-		group: s.group, route: s.route, client: s.side, partition: p.num, committed: committed, hadCommit: had, fault: &fault{},
+		group: s.group, route: s.route, client: s.side, drain: s.drain, partition: p.num, committed: committed, hadCommit: had, fault: &fault{},
 	}
 	s.restores.Go(func() {
 		err := r.run(ctx)
