@@ -71,6 +71,42 @@ func TestAPartitionThatHasMovedTakesItsGaugesAlong(t *testing.T) {
 	b.end()
 }
 
+// A client that comes back to fewer partitions leaves no gauges of the others behind.
+func TestANewClientWithFewerPartitionsTakesTheirGaugesAway(t *testing.T) {
+	w := newQuickWorld(t)
+	w.load(chaos.Load{Records: 2000})
+	reg := prometheus.NewRegistry()
+	a := w.start(stream.GroupOptions{Config: quickConfig(), Metrics: stream.NewMetrics(reg)})
+	w.caughtUp()
+	if labels, _ := gauges(t, reg, "tapewatch_lag_records"); len(labels) != partitions {
+		t.Fatalf("NOT RUN: gauges of %v", labels)
+	}
+	w.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, TopLevel: true, Err: kerr.InvalidTxnState, Count: 1})
+	held := w.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.CoordinatorLoadInProgress, Count: -1, When: func(r kmsg.Request) bool {
+		q, ok := r.(*kmsg.InitProducerIDRequest)
+		return ok && q.TransactionalID != nil && *q.TransactionalID == chaos.Name+"-0"
+	}})
+	w.load(chaos.Load{Records: 100, First: 2000})
+	within(t, 10*time.Second, "the client failed", func() bool { return a.group.Component().State != "healthy" })
+	b := w.start(stream.GroupOptions{Config: quickConfig(), Slot: 1})
+	within(t, 20*time.Second, "all partitions with the other", func() bool { return b.group.Component().Measures[1].Value >= 2 })
+	held.Remove()
+	within(t, 20*time.Second, "two partitions each", func() bool {
+		x, y := a.group.Component(), b.group.Component()
+		return x.State == "healthy" && y.State == "healthy" && x.Measures[1].Value == 2 && y.Measures[1].Value == 2
+	})
+	w.load(chaos.Load{Records: 2000, First: 2100})
+	w.caughtUp()
+	for _, name := range []string{"tapewatch_lag_records", "tapewatch_lag_event_seconds", "tapewatch_snapshot_time_seconds"} {
+		within(t, 5*time.Second, name+" of two partitions", func() bool {
+			labels, _ := gauges(t, reg, name)
+			return len(labels) == 2
+		})
+	}
+	a.end()
+	b.end()
+}
+
 // A group that commits nothing tells how far it falls behind: the alert on it asks for the lag.
 func TestTheLagGrowsWhileNothingCommits(t *testing.T) {
 	w := newWorld(t)

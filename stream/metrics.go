@@ -192,9 +192,9 @@ func (m *meter) behind(p *part) {
 }
 
 // forget takes away the gauges of a partition that another process may have from now on.
-func (m *meter) forget(p *part) {
+func (m *meter) forget(partition string) {
 	for _, v := range []*prometheus.GaugeVec{m.m.lag, m.m.lagTime, m.m.snapshotTime} {
-		v.DeleteLabelValues(m.name, p.label)
+		v.DeleteLabelValues(m.name, partition)
 	}
 }
 

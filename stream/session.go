@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -188,7 +189,7 @@ func (s *session) remove(p *part) {
 	p.drop()
 	delete(s.parts, p.num)
 	if !s.closing {
-		s.group.meter.forget(p)
+		s.group.meter.forget(p.label)
 	}
 }
 
@@ -273,6 +274,9 @@ func (s *session) settle(ctx context.Context) error {
 		}
 		s.prune()
 	}
+	if changed {
+		s.forgetOthers()
+	}
 	for _, f := range done {
 		if err := s.ready(f); err != nil {
 			return err
@@ -307,6 +311,17 @@ func (s *session) prune() {
 	for n, p := range s.parts {
 		if _, ok := held[n]; !ok && p.state == partReady {
 			s.remove(p)
+		}
+	}
+}
+
+// forgetOthers takes away what the client before this one showed of partitions that this one did not get.
+func (s *session) forgetOthers() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := range s.route.inputs {
+		if s.parts[n] == nil {
+			s.group.meter.forget(strconv.Itoa(int(n)))
 		}
 	}
 }
