@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sony/gobreaker/v2"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tapewatch/tapewatch/schemas"
@@ -120,7 +121,7 @@ func (c *Consumer) session(ctx context.Context) error {
 			}
 			return placed, err
 		}),
-		kgo.OnPartitionsRevoked(c.revoked), kgo.OnPartitionsLost(c.revoked),
+		kgo.OnPartitionsRevoked(c.revoked), kgo.OnPartitionsLost(c.lost),
 	)
 	cl, err := kgo.NewClient(opts...)
 	close(made)
@@ -203,6 +204,14 @@ func (c *Consumer) revoked(_ context.Context, _ *kgo.Client, gone map[string][]i
 	}
 }
 
+// lost is called when the group has let this process go: franz-go joins again by itself.
+func (c *Consumer) lost(ctx context.Context, cl *kgo.Client, gone map[string][]int32) {
+	c.revoked(ctx, cl, gone)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.assigned = false
+}
+
 // poll is the loop: fetch, decode, write, commit for the monitors.
 func (c *Consumer) poll(ctx context.Context, cl *kgo.Client) error {
 	for {
@@ -210,7 +219,7 @@ func (c *Consumer) poll(ctx context.Context, cl *kgo.Client) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := fatal(fetches); err != nil {
+		if err := c.fatal(fetches); err != nil {
 			return err
 		}
 		batch, poison := c.decode(fetches)
@@ -227,13 +236,20 @@ func (c *Consumer) poll(ctx context.Context, cl *kgo.Client) error {
 	}
 }
 
-// fatal returns the first fetch error: franz-go tries again by itself what can heal.
-func fatal(fetches kgo.Fetches) error {
+// fatal returns the first fetch error: franz-go tries again by itself what can heal. It joins the group again, too, but says so.
+func (c *Consumer) fatal(fetches kgo.Fetches) error {
 	var first error
 	fetches.EachError(func(topic string, partition int32, err error) {
-		if first == nil && !errors.Is(err, context.Canceled) {
-			first = fmt.Errorf("fetching %s/%d: %w", topic, partition, err)
+		if first != nil || errors.Is(err, context.Canceled) {
+			return
 		}
+		if group, ok := errors.AsType[*kgo.ErrGroupSession](err); ok {
+			if !errors.Is(err, kerr.GroupAuthorizationFailed) && !errors.Is(err, kerr.TopicAuthorizationFailed) {
+				c.log.Warn("out of the group, joining again", "sink", c.options.Name, "error", group.Err)
+				return
+			}
+		}
+		first = fmt.Errorf("fetching %s/%d: %w", topic, partition, err)
 	})
 	return first
 }

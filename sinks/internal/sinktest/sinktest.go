@@ -21,6 +21,13 @@ const Partitions = 4
 // Broker starts a broker with the topics of the sinks.
 func Broker(t testing.TB) cluster.Config {
 	t.Helper()
+	_, c := Fake(t)
+	return c
+}
+
+// Fake starts such a broker for a test that harms it.
+func Fake(t testing.TB) (*kfake.Cluster, cluster.Config) {
+	t.Helper()
 	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(Partitions, "events", "dlq"), kfake.SeedTopics(1, "health"),
 		kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "100"}))
 	if err != nil {
@@ -29,7 +36,7 @@ func Broker(t testing.TB) cluster.Config {
 	t.Cleanup(fake.Close)
 	c := cluster.Defaults()
 	c.Brokers = fake.ListenAddrs()
-	return c
+	return fake, c
 }
 
 // Client makes a client that ends with the test.
