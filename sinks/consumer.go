@@ -121,7 +121,7 @@ func (c *Consumer) session(ctx context.Context) error {
 			}
 			return placed, err
 		}),
-		kgo.OnPartitionsRevoked(c.revoked), kgo.OnPartitionsLost(c.lost),
+		kgo.OnPartitionsAssigned(c.spared), kgo.OnPartitionsRevoked(c.revoked), kgo.OnPartitionsLost(c.lost),
 	)
 	cl, err := kgo.NewClient(opts...)
 	close(made)
@@ -202,6 +202,13 @@ func (c *Consumer) revoked(_ context.Context, _ *kgo.Client, gone map[string][]i
 			c.options.Metrics.lag.DeleteLabelValues(c.options.Name, topic, strconv.Itoa(int(p)))
 		}
 	}
+}
+
+// spared notes that the group has said what this process gets where that is nothing; else place does.
+func (c *Consumer) spared(_ context.Context, _ *kgo.Client, got map[string][]int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.assigned = c.assigned || len(got) == 0
 }
 
 // lost is called when the group has let this process go: franz-go joins again by itself.

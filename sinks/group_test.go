@@ -57,3 +57,26 @@ func TestASinkJoinsAgain(t *testing.T) {
 		})
 	}
 }
+
+// One process more than there are partitions gets none: it is a spare, and well.
+func TestASpareSinkIsHealthy(t *testing.T) {
+	c := sinktest.Broker(t)
+	var all []*sinks.Consumer
+	for range sinktest.Partitions + 1 {
+		s := newPicky(t, c)
+		sinktest.Run(t, s.Run)
+		all = append(all, s)
+	}
+	sinktest.Eventually(t, 30*time.Second, func() bool {
+		well, spare := 0, 0
+		for _, s := range all {
+			if s.Component().State == "healthy" {
+				well++
+			}
+			if measure(t, s, "partitions") == 0 {
+				spare++
+			}
+		}
+		return well == len(all) && spare == 1
+	}, "not every process is well, one of them without partitions")
+}
