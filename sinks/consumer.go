@@ -108,7 +108,8 @@ func (c *Consumer) session(ctx context.Context) error {
 	opts := append(c.options.Cluster.Options(c.log),
 		kgo.ConsumerGroup(c.Group()), kgo.ConsumeTopics(names...),
 		kgo.DisableAutoCommit(), kgo.ProducerBatchMaxBytes(deadletter.BatchBytes),
-		kgo.KeepControlRecords(), // so that the commit passes the markers behind the last record: the lag at rest is 0
+		kgo.AllowIdempotentProduceCancellation(), // so that a stop waits for no broker: a letter may come twice
+		kgo.KeepControlRecords(),                 // so that the commit passes the markers behind the last record: the lag at rest is 0
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.SessionTimeout(c.config.SessionTimeout.D()), kgo.HeartbeatInterval(c.config.SessionTimeout.D()/6),
 		kgo.RebalanceTimeout(2*c.config.SessionTimeout.D()),

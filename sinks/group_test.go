@@ -6,8 +6,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/tapewatch/tapewatch/schemas"
 	"github.com/tapewatch/tapewatch/sinks"
 	"github.com/tapewatch/tapewatch/sinks/internal/sinktest"
 	"github.com/tapewatch/tapewatch/stream/cluster"
@@ -79,4 +81,24 @@ func TestASpareSinkIsHealthy(t *testing.T) {
 		}
 		return well == len(all) && spare == 1
 	}, "not every process is well, one of them without partitions")
+}
+
+// A broker that does not answer for a dead letter holds no stop up.
+func TestAStopWaitsForNoDeadLetter(t *testing.T) {
+	fake, c := sinktest.Fake(t)
+	cl := sinktest.Client(t, c)
+	broken := &kgo.Record{Topic: schemas.Events.Name, Value: []byte{0xff, 0xff, 1}}
+	if err := cl.ProduceSync(t.Context(), broken).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	asked, release := make(chan struct{}), make(chan struct{})
+	fake.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		close(asked)
+		fake.SleepControl(func() { <-release })
+		return nil, nil, false
+	})
+	defer close(release)
+	stop := sinktest.Run(t, newPicky(t, c).Run)
+	<-asked
+	stop()
 }
