@@ -45,6 +45,7 @@ type conn struct {
 	limit    *rate.Limiter
 	commands chan command
 
+	waiting       []command // that came while a ping was out
 	subscriptions map[string]*feed.Filter
 	index         int64 // next event of the feed to look at
 	seq           uint64
@@ -156,6 +157,17 @@ func (c *conn) serve(ctx context.Context) error {
 	defer flush.Stop()
 	mayFlush := false
 	for {
+		if len(c.waiting) > 0 {
+			cmd := c.waiting[0]
+			c.waiting = c.waiting[1:]
+			if err := c.ended(); err != nil {
+				return err
+			}
+			if err := c.handle(ctx, cmd); err != nil {
+				return err
+			}
+			continue
+		}
 		_, came := c.server.feed.Head()
 		behind := c.behind()
 		if behind && mayFlush {
@@ -229,7 +241,16 @@ func (c *conn) beat(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, c.server.config.WriteTimeout)
 	defer cancel()
-	return c.ws.Ping(limited)
+	answered := make(chan error, 1)
+	go func() { answered <- c.ws.Ping(limited) }()
+	for {
+		select {
+		case err := <-answered:
+			return err
+		case cmd := <-c.commands: // the answer may lie behind it
+			c.waiting = append(c.waiting, cmd)
+		}
+	}
 }
 
 // sinceNow is the token behind what the client has seen: the front only when it is there.

@@ -78,3 +78,47 @@ func TestATokenThatExpiresInAResume(t *testing.T) {
 		t.Errorf("%d of %d events came, then code %d: it must be 1008 before the last", p.seq, longResume, code)
 	}
 }
+
+// A client that has many subscriptions to resume is not cut for a ping whose answer lies behind its own messages.
+func TestAHeartbeatInTheMiddleOfResumes(t *testing.T) {
+	s := newStand(t, 0, func(c *Config) {
+		c.Feed.MaxEvents, c.Queue = 4, 4
+		c.Heartbeat, c.WriteTimeout = 100*time.Millisecond, 2*time.Second
+	})
+	p := s.dial(nil)
+	p.say(`{"type":"subscribe","id":"a"}`)
+	since := ""
+	for since == "" {
+		if m := p.next(); m.Type == "subscribed" {
+			since = m.Since
+		}
+	}
+	_ = p.ws.CloseNow()
+	const events = 60
+	for i := range events {
+		e := sinktest.Event(i)
+		e.Description = strings.Repeat("long ", 5_000)
+		s.client.Produce(t.Context(), sinktest.Record(t, e), nil)
+	}
+	if err := s.client.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sinktest.Eventually(t, 10*time.Second, func() bool { head, _ := s.server.feed.Head(); return head == events }, "the feed has not come to the end")
+	p = s.dial(nil)
+	const resumes = 12
+	for i := range resumes {
+		p.say(`{"type":"subscribe","id":"%d","since":%q}`, i, since)
+	}
+	got, began := map[string]int{}, time.Now()
+	for done := 0; done < resumes; {
+		m, err := p.read()
+		if err != nil {
+			t.Fatalf("after %v and %d of %d resumes: %v", time.Since(began), done, resumes, err)
+		}
+		if m.Replay {
+			if got[m.ID] += len(m.Events); got[m.ID] == events {
+				done++
+			}
+		}
+	}
+}
