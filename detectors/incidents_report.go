@@ -123,7 +123,11 @@ func (in *incidents) sentence(b breadth, status string) string {
 	case status == schemas.Resolved:
 		return fmt.Sprintf("No alarm about %s is on any more.", what)
 	}
-	text := fmt.Sprintf("%d alarms about %s since %v, by %s", b.members, what, in.onset, strings.Join(b.detectors, ", "))
+	since := "since"
+	if status == schemas.Update {
+		since = "of late, in the incident since" // those that ended before are forgotten
+	}
+	text := fmt.Sprintf("%d alarms about %s %s %v, by %s", b.members, what, since, in.onset, strings.Join(b.detectors, ", "))
 	if in.market() {
 		text += fmt.Sprintf(", on %d assets: %s", len(b.assets), strings.Join(b.assets[:min(len(b.assets), listed)], ", "))
 	}
