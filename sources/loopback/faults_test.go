@@ -186,7 +186,7 @@ func renewed(_ testing.TB, o *oracle) (plan, string) {
 	const age = time.Second
 	third := len(o.frames) / 3
 	return plan{
-		faults: []Fault{{Kind: Age, For: 15 * age}}, reconnects: -1,
+		faults: []Fault{{Kind: Age, For: plenty}}, reconnects: -1,
 		change: func(_ *venue.Spec, c *venue.Config) { c.MaxAge = age },
 		holds: func(tr *trial, next int) string {
 			switch next {
