@@ -155,10 +155,10 @@ var _ processor.Deduplicator = (*correlation)(nil)
 func (c *correlation) Duplicates() uint64 { return c.duplicates }
 
 func newCorrelation(c correlationConfig, key processor.Key, layout *calibration.Layout) *correlation {
-	judgements := func(d processor.Duration) int { return max(int(d/max(c.CheckInterval, c.Bar)), 1) }
+	interval := max(c.CheckInterval, c.Bar)
 	return &correlation{
-		cfg: c, key: key, rules: alarm.Rules{Need: 1, Of: 1, ExitBars: judgements(c.QuietFor), CoolDown: int64(c.CoolDown)},
-		patience: uint32(judgements(processor.Duration(time.Hour))),
+		cfg: c, key: key, rules: alarm.Rules{Need: 1, Of: 1, ExitBars: checksFor(c.QuietFor, interval), CoolDown: int64(c.CoolDown)},
+		patience: uint32(checksFor(processor.Duration(time.Hour), interval)),
 		layout:   layout, slow: fixed.Decay(int64(c.Bar), int64(72*time.Hour)), fading: fadingOf(c.Bar.D()),
 		profile: season.NewProfile(season.HoursOfWeek),
 	}

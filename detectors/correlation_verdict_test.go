@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tapewatch/tapewatch/schemas"
+	"github.com/tapewatch/tapewatch/stream/processor"
 )
 
 // Two of five leave the others and each other: half of the pairs of those that stay are broken too, but it is not they who left.
@@ -43,5 +44,28 @@ func TestWhoLeft(t *testing.T) {
 	}
 	if want := map[string]bool{"S0-USD": true, "S1-USD": true}; !maps.Equal(named, want) {
 		t.Errorf("half of the pairs are broken by %v: want %v", named, want)
+	}
+}
+
+// An episode of correlations is quiet for at least quiet_for before it ends, whatever the interval of the checks is.
+func TestCorrelationsAreQuietLongEnough(t *testing.T) {
+	def, err := processor.Lookup(correlationName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for config, want := range map[string]int{
+		`{}`: 15, `{"quiet_for":"5m","check_interval":"4m"}`: 2, `{"quiet_for":"1m"}`: 1,
+	} {
+		bound, err := def.BindJSON([]byte(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, ok := bound.New(processor.NewKey(def.Input.Key, "venue:v")).(*correlation)
+		if !ok {
+			t.Fatalf("%s is made by %T", correlationName, c)
+		}
+		if c.rules.ExitBars != want {
+			t.Errorf("%s: %d checks end an episode, want %d", config, c.rules.ExitBars, want)
+		}
 	}
 }

@@ -95,9 +95,6 @@ func (c unusualVolumeConfig) rules() alarm.Rules {
 	return alarm.Rules{Need: 1, Of: 1, ExitBars: checksFor(c.QuietFor, c.CheckInterval), CoolDown: int64(c.CoolDown)}
 }
 
-// checksFor is how many checks in a row last at least so long.
-func checksFor(d, interval processor.Duration) int { return int((d + interval - 1) / interval) }
-
 // unusualVolume watches the members of one basket.
 type unusualVolume struct {
 	cfg    unusualVolumeConfig
