@@ -82,8 +82,8 @@ func (c correlationConfig) Validate() error {
 		return fmt.Errorf("correlation_breakdown.window is %v: it must be whole bars, 30 to %d of %v", c.Window.D(), mostBars, c.Bar.D())
 	case !whole(c.CheckInterval):
 		return fmt.Errorf("correlation_breakdown.check_interval is %v: it must be whole minutes, at least 1m", c.CheckInterval.D())
-	case c.MinBars < 10 || c.MinBars > 512:
-		return fmt.Errorf("correlation_breakdown.min_bars is %v: it must be 10 to 512", c.MinBars)
+	case c.MinBars < 10 || c.MinBars > mostBars:
+		return fmt.Errorf("correlation_breakdown.min_bars is %v: it must be 10 to %d", c.MinBars, mostBars)
 	case !(c.MaxZeroShare >= 0 && c.MaxZeroShare <= 1):
 		return fmt.Errorf("correlation_breakdown.max_zero_share is %v: it must be 0 to 1", c.MaxZeroShare)
 	case c.MaxMembers < 2 || c.MaxMembers > 100:

@@ -152,15 +152,18 @@ func (c *contract) pay(at schemas.Time, rate float64, told bool) bool {
 		c.closeSlot()
 		c.slot = slot
 	}
-	c.sum += int64(math.Round(c.per8h(rate) / rateUnit))
+	c.sum += c.units(rate)
 	c.n++
 	return true
 }
 
+// units is a rate per interval as sum has it: per 8 hours, in rateUnits.
+func (c *contract) units(rate float64) int64 { return int64(math.Round(c.per8h(rate) / rateUnit)) }
+
 // correct changes the rate of the last payment.
 func (c *contract) correct(rate float64) {
 	if c.n > 0 {
-		c.sum += int64(math.Round(c.per8h(rate)/rateUnit)) - int64(math.Round(c.per8h(c.paid)/rateUnit))
+		c.sum += c.units(rate) - c.units(c.paid)
 	}
 	c.paid = rate
 }

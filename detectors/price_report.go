@@ -47,6 +47,15 @@ func (m moment) movePct() float64 {
 	return float64(100*(m.spot-m.past)) / m.past
 }
 
+// compare states a move, in percent, beside the usual one.
+func (p *priceAnomaly) compare(ev *schemas.Evidence, m moment, move float64) {
+	usual := float64(100*m.scores.sigma) * math.Sqrt(float64(p.cfg.minutes()))
+	ev.Value, ev.Expected = new(move), new(usual)
+	if usual > 0 {
+		ev.Ratio = new(math.Abs(move) / usual)
+	}
+}
+
 // explain fills in the figures that a person needs to check the event by hand.
 func (p *priceAnomaly) explain(ev *schemas.Evidence, m moment) {
 	ev.SampleSize = p.vol.minutes
@@ -66,11 +75,7 @@ func (p *priceAnomaly) explain(ev *schemas.Evidence, m moment) {
 		return // the prices were forgotten
 	}
 	move := m.movePct()
-	usual := float64(100*m.scores.sigma) * math.Sqrt(float64(p.cfg.minutes()))
-	ev.Value, ev.Expected = new(move), new(usual)
-	if usual > 0 {
-		ev.Ratio = new(math.Abs(move) / usual)
-	}
+	p.compare(ev, m, move)
 	ev.Z = new(m.scores.jump)
 	if firstOf(ev.Legs) == legDrift {
 		ev.Z = new(m.scores.drift)
@@ -137,10 +142,8 @@ func (p *priceAnomaly) reportCrash(m moment, emit processor.Emit) {
 	ev := e.Evidence
 	move := float64(100*(c.extreme-c.ref)) / c.ref
 	back := (m.spot - c.extreme) / (c.ref - c.extreme)
-	ev.Legs, ev.Value, ev.WindowStart = []string{legAbsolute}, new(move), int64(c.since.Add(-p.cfg.Window.D()))
-	if usual := *ev.Expected; usual > 0 {
-		ev.Ratio = new(math.Abs(move) / usual)
-	}
+	p.compare(ev, m, move)
+	ev.Legs, ev.WindowStart = []string{legAbsolute}, int64(c.since.Add(-p.cfg.Window.D()))
 	list := measures(ev.Measures)
 	list.add("extreme_price", c.extreme, "")
 	list.add("reference_price", c.ref, "")

@@ -2,7 +2,6 @@ package stream_test
 
 import (
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -39,6 +38,29 @@ func TestAStopBetweenTwoClientsLeaves(t *testing.T) {
 	}
 }
 
+// hold leaves those requests of a kind unanswered that match, until they are released. asked says that there was one.
+func (w *world) hold(key kmsg.Key, match func(kmsg.Request) bool) (asked func() bool, release func()) {
+	var met atomic.Bool
+	released := make(chan struct{})
+	w.fake.ControlKey(int16(key), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.fake.KeepControl()
+		if match(req) {
+			met.Store(true)
+			w.fake.SleepControl(func() { <-released })
+		}
+		return nil, nil, false
+	})
+	return met.Load, func() { close(released) }
+}
+
+// stopped stops the group, and says how long that took and what it gave.
+func (r *running) stopped() (time.Duration, error) {
+	began := time.Now()
+	r.stop()
+	err := <-r.done
+	return time.Since(began), err
+}
+
 // A broker that does not end the transaction in hand holds a stop up no longer than its deadline; the group says so, and the next start
 // goes on from the state before that transaction.
 func TestAStopWaitsForTheBrokerNoLongerThanItsDeadline(t *testing.T) {
@@ -48,22 +70,11 @@ func TestAStopWaitsForTheBrokerNoLongerThanItsDeadline(t *testing.T) {
 	config.StopDeadline = time.Second
 	r := w.start(stream.GroupOptions{Config: config})
 	w.caughtUp()
-	asked, release := make(chan struct{}), make(chan struct{})
-	once := sync.OnceFunc(func() { close(asked) })
-	w.fake.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
-		w.fake.SleepControl(func() {
-			once()
-			<-release
-		})
-		return nil, nil, false
-	})
+	asked, release := w.hold(kmsg.EndTxn, func(kmsg.Request) bool { return true })
 	w.load(chaos.Load{Records: 100, First: 1000})
-	<-asked
-	began := time.Now()
-	r.stop()
-	err := <-r.done
-	took := time.Since(began)
-	close(release)
+	within(t, 10*time.Second, "NOT RUN: an end of a transaction", asked)
+	took, err := r.stopped()
+	release()
 	if took < config.StopDeadline || took > config.StopDeadline+5*time.Second {
 		t.Errorf("the stop took %v at a deadline of %v", took, config.StopDeadline)
 	}
@@ -82,29 +93,16 @@ func TestAStopEndsTheRebuildAfterAPanic(t *testing.T) {
 	l := chaos.Load{Records: 3000, Keys: 37, PerSecond: 1000}
 	config := testConfig()
 	config.StopDeadline = time.Second
-	asked, release := make(chan struct{}), make(chan struct{})
-	once := sync.OnceFunc(func() { close(asked) })
 	r := w.start(stream.GroupOptions{Config: config, Bound: bind(t, `{"every":10,"poison":`+price(l, 2500)+`}`)})
 	within(t, 10*time.Second, "healthy", func() bool { return r.group.Component().State == "healthy" })
-	w.fake.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		w.fake.KeepControl()
-		if q, ok := req.(*kmsg.FetchRequest); ok && q.SessionEpoch == -1 {
-			once()
-			w.fake.SleepControl(func() { <-release })
-		}
-		return nil, nil, false
+	asked, release := w.hold(kmsg.Fetch, func(req kmsg.Request) bool {
+		q, ok := req.(*kmsg.FetchRequest)
+		return ok && q.SessionEpoch == -1
 	})
 	w.load(l)
-	select {
-	case <-asked:
-	case <-time.After(10 * time.Second):
-		t.Fatal("NOT RUN: no panic")
-	}
-	began := time.Now()
-	r.stop()
-	err := <-r.done
-	took := time.Since(began)
-	close(release)
+	within(t, 10*time.Second, "NOT RUN: a panic", asked)
+	took, err := r.stopped()
+	release()
 	if took > config.StopDeadline+5*time.Second {
 		t.Errorf("the stop took %v at a deadline of %v: %v", took, config.StopDeadline, err)
 	}

@@ -23,15 +23,7 @@ func slowResume(t *testing.T, tokenLeft time.Duration) (*stand, *peer) {
 	p.say(`{"type":"subscribe","id":"a"}`)
 	since := p.expect("subscribed").Since
 	_ = p.ws.CloseNow()
-	for i := range longResume {
-		e := sinktest.Event(i)
-		e.Description = strings.Repeat("long ", 20_000)
-		s.client.Produce(t.Context(), sinktest.Record(t, e), nil)
-	}
-	if err := s.client.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	sinktest.Eventually(t, 10*time.Second, func() bool { head, _ := s.server.feed.Head(); return head == longResume }, "the feed has not come to the end")
+	s.longEvents(longResume, 20_000)
 	s.leave(tokenLeft, end)
 	p = dial()
 	p.say(`{"type":"subscribe","id":"b","since":%q}`, since)
@@ -42,6 +34,20 @@ func slowResume(t *testing.T, tokenLeft time.Duration) (*stand, *peer) {
 }
 
 const longResume = 400
+
+// longEvents has the feed take in events of many words.
+func (s *stand) longEvents(n, words int) {
+	s.t.Helper()
+	for i := range n {
+		e := sinktest.Event(i)
+		e.Description = strings.Repeat("long ", words)
+		s.client.Produce(s.t.Context(), sinktest.Record(s.t, e), nil)
+	}
+	if err := s.client.Flush(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	sinktest.Eventually(s.t, 10*time.Second, func() bool { head, _ := s.server.feed.Head(); return head == int64(n) }, "the feed has not come to the end")
+}
 
 // rest reads to the end of the connection.
 func (p *peer) rest() websocket.StatusCode {
@@ -95,15 +101,7 @@ func TestAHeartbeatInTheMiddleOfResumes(t *testing.T) {
 	}
 	_ = p.ws.CloseNow()
 	const events = 60
-	for i := range events {
-		e := sinktest.Event(i)
-		e.Description = strings.Repeat("long ", 5_000)
-		s.client.Produce(t.Context(), sinktest.Record(t, e), nil)
-	}
-	if err := s.client.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	sinktest.Eventually(t, 10*time.Second, func() bool { head, _ := s.server.feed.Head(); return head == events }, "the feed has not come to the end")
+	s.longEvents(events, 5_000)
 	p = s.dial(nil)
 	const resumes = 12
 	for i := range resumes {
